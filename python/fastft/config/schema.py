@@ -1,0 +1,159 @@
+"""The shape of a config file: one field a table, each documented below it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from fastft.config.kinds import FORMATS, METHODS, OPTIMIZERS, QUANTIZERS, SCHEDULES, STAGES
+from fastft.config.kinds import Format, Method, Optimizer, Quantizer, Schedule, Stage
+from fastft.config.section import OneOf, Section
+
+
+class ModelConfig(Section):
+    """Which model, and how it is held."""
+
+    path: str
+    """A Hugging Face folder, a hub id, a `.gguf` file, or `embedded:smollm2-135m`."""
+    revision: str | None = None
+    """Commit, tag or branch of a hub id."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Type of the weights; `auto` is bfloat16 where the device computes in it, else float32."""
+    quantize: Annotated[Quantizer | None, OneOf(QUANTIZERS)] = None
+    """How the frozen weights are held; absent means as they are."""
+    attention: Literal["auto", "sdpa", "eager", "flex", "varlen"] = "auto"
+    """Attention implementation; `auto` takes the fastest that keeps packed documents apart."""
+    recompute: Literal["none", "full"] = "none"
+    """Activation checkpointing: `full` keeps layer inputs only and runs each layer again in the backward pass."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model. Only with a `revision` you have read."""
+
+
+class SourceConfig(Section):
+    """One file, folder or glob of rows."""
+
+    path: str
+    """File, glob or folder, relative to the working directory, else to the config file."""
+    format: Annotated[Format | None, OneOf(FORMATS)] = None
+    """Which fields are which; absent means found from the first rows and printed."""
+    name: str | None = None
+    """What reports call this source; by default the file's name without its ending."""
+    rows: Annotated[int | None, Field(gt=0)] = None
+    """Use the first so many rows only."""
+    repeat: Annotated[int, Field(gt=0)] = 1
+    """How many times each row is used in an epoch."""
+
+
+class DataConfig(Section):
+    """What is learnt from, and how rows become tokens."""
+
+    train: list[SourceConfig] = Field(min_length=1)
+    """The sources to train on."""
+    eval: list[SourceConfig] = Field(default_factory=list)
+    """The sources to evaluate on; absent means a part of `train`, see `eval.fraction`."""
+    template: str = "auto"
+    """Chat template: `auto` is the tokenizer's own; a built-in name; or a path to a `.jinja` file."""
+    max_length: Annotated[int, Field(ge=8)] = 2048
+    """Tokens of the longest row, and of a packed window."""
+    truncate: Literal["drop", "error", "right", "left", "turns", "split"] = "drop"
+    """What becomes of a longer row. Cut rows keep their end token; every cut is counted. `split` is for text."""
+    packing: Literal["best-fit", "none"] = "best-fit"
+    """`best-fit` lays whole rows end to end in windows of `max_length`, attention kept apart; `none` is one row a window."""
+    special_in_text: Literal["plain", "parse"] = "plain"
+    """Control tokens that users typed: `plain` encodes them as ordinary text, `parse` as the tokenizer would."""
+    thinking: Literal["keep", "strip", "mask_empty"] = "keep"
+    """Thinking blocks in answers: trained, removed, or trained unless empty."""
+    on_bad: Literal["quarantine", "fail"] = "quarantine"
+    """Rows that can't be used: set aside with file, line and reason, or end the run."""
+    max_bad_fraction: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """End the run when more than this part of the rows is quarantined."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """Threads of the data engine; 0 is one a core."""
+    seed: int | None = None
+    """Seed of the order of rows; absent means the run's `seed`."""
+
+
+class BatchConfig(Section):
+    """How much one optimizer step sees, over all devices."""
+
+    tokens: Annotated[int | None, Field(gt=0)] = None
+    """Tokens of an optimizer step: `tokens / data.max_length` windows, at least one."""
+    windows: Annotated[int | None, Field(gt=0)] = None
+    """Windows of an optimizer step, instead of `tokens`. Without either: 8."""
+    micro: Annotated[int | None, Field(gt=0)] = None
+    """Windows of one forward pass; absent means found from the memory there is."""
+
+    @model_validator(mode="after")
+    def _one_size(self) -> BatchConfig:
+        if self.tokens is not None and self.windows is not None:
+            raise ValueError("`tokens` and `windows` both say how large a step is; keep one")
+        return self
+
+
+class CheckpointConfig(Section):
+    """When the run is saved."""
+
+    every: Annotated[int, Field(ge=0)] = 100
+    """Optimizer steps between checkpoints; 0 is only at the end and when stopped."""
+    keep: Annotated[int, Field(ge=1)] = 2
+    """How many of the newest checkpoints stay; the best one stays besides."""
+
+
+class EvalConfig(Section):
+    """How the run is watched on rows it does not train on."""
+
+    every: Annotated[int, Field(ge=0)] = 0
+    """Optimizer steps between evaluations; 0 is only at the end."""
+    fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Part of the training rows set aside, when `data.eval` names no source."""
+
+
+class StrategyConfig(Section):
+    """How the work is spread over devices."""
+
+    kind: Literal["auto", "single", "ddp"] = "auto"
+    """`auto` is `ddp` when several processes take part, else `single`."""
+    processes: Annotated[int, Field(gt=0)] = 1
+    """Processes on this machine that `fastft train` starts for `ddp`."""
+
+
+class LogConfig(Section):
+    """What is written while the run goes on."""
+
+    tensorboard: bool = True
+    """Write TensorBoard files into the run's folder."""
+    every: Annotated[int, Field(gt=0)] = 1
+    """Optimizer steps between lines on a terminal that is no TTY."""
+
+
+class RunConfig(Section):
+    """A whole run."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "run"
+    """Names the run's folder, `runs/<name>/<time>`."""
+    seed: int = 42
+    """Seed of everything random."""
+    epochs: Annotated[float, Field(gt=0)] = 1
+    """Times each row is seen; not used when `steps` is given."""
+    steps: Annotated[int | None, Field(gt=0)] = None
+    """Optimizer steps, instead of `epochs`."""
+    model: ModelConfig
+    data: DataConfig
+    stage: Annotated[Stage, OneOf(STAGES)]
+    """What is learnt."""
+    method: Annotated[Method, OneOf(METHODS)]
+    """Which weights are trained, and how."""
+    optimizer: Annotated[Optimizer, OneOf(OPTIMIZERS)]
+    """The rule that turns gradients into updates."""
+    schedule: Annotated[Schedule | None, OneOf(SCHEDULES)] = None
+    """How the learning rate moves; absent means cosine after 3 % warm-up."""
+    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    """Gradients are scaled down to this norm; 0 is off."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute."""
+    batch: BatchConfig = BatchConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    eval: EvalConfig = EvalConfig()
+    strategy: StrategyConfig = StrategyConfig()
+    log: LogConfig = LogConfig()

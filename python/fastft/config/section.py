@@ -1,0 +1,98 @@
+"""The base of every table in a config file.
+
+A `Section` is a frozen pydantic model that refuses unknown keys; the string under a field is
+its documentation. A `Member` is a table chosen by its `kind` key from a family, and `OneOf`
+is the type of a field that holds one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import PydanticCustomError, core_schema
+
+from fastft.core.errors import Problem
+from fastft.core.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fastft.config.schema import RunConfig
+
+
+class Section(BaseModel):
+    """A table of a config file: typed, frozen, closed."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True, validate_default=False
+    )
+
+
+class Member(Section):
+    """A table chosen by its `kind` key from a family; the class keyword names it."""
+
+    family: ClassVar[Registry[Any]]
+    kind: ClassVar[str]
+
+    def __init_subclass__(cls, *, kind: str | None = None, **rest: Any) -> None:
+        super().__init_subclass__(**rest)
+        if kind is not None:
+            cls.kind = kind
+            cls.family.add(kind, cls)
+
+    def conflicts(self, run: RunConfig) -> Iterable[Problem]:
+        """What in the rest of the config can't go with this choice."""
+        return ()
+
+
+class OneOf:
+    """The field type `Annotated[Interface, OneOf(FAMILY)]`: a table with a `kind` key."""
+
+    def __init__(self, family: Registry[Any]) -> None:
+        self.family = family
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self._validate,
+            serialization=core_schema.plain_serializer_function_ser_schema(self._serialize),
+        )
+
+    def _validate(self, value: Any) -> Any:
+        if isinstance(value, Member):
+            return value
+        if isinstance(value, str):  # `optimizer = "adamw"` is `{ kind = "adamw" }`
+            value = {"kind": value}
+        if not isinstance(value, dict):
+            raise PydanticCustomError("table_expected", "expected a table with a `kind` key")
+        rest = dict(value)
+        kind = rest.pop("kind", None)
+        if kind is None:
+            raise PydanticCustomError(
+                "kind_missing", "`kind` is missing; one of {kinds}", {"kinds": ", ".join(self.family.names())}
+            )
+        member = self.family.get(kind) if isinstance(kind, str) else None
+        if member is None:
+            raise PydanticCustomError(
+                "kind_unknown",
+                "no {noun} is called `{kind}`",
+                {"noun": self.family.noun, "kind": str(kind), "kinds": self.family.names()},
+            )
+        return member.model_validate(rest)
+
+    @staticmethod
+    def _serialize(value: Member) -> dict[str, Any]:
+        return {"kind": value.kind, **value.model_dump()}
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        options = []
+        for name, member in self.family:
+            option = member.model_json_schema()
+            option.setdefault("properties", {})
+            option["properties"] = {"kind": {"const": name, "type": "string"}, **option["properties"]}
+            option["required"] = ["kind", *option.get("required", [])]
+            option["title"] = name
+            options.append(option)
+        return {"oneOf": options}
