@@ -1,0 +1,124 @@
+//! Codes of what can be wrong with a row: part of the interface, so they never change meaning.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a row can't be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Code {
+    /// Not JSON, or JSON with something after it.
+    #[serde(rename = "E_JSON")]
+    Json,
+    /// Bytes that are no UTF-8.
+    #[serde(rename = "E_UTF8")]
+    Utf8,
+    /// A field has another type than its format says.
+    #[serde(rename = "E_TYPE")]
+    Type,
+    /// A field that the format needs is missing or null.
+    #[serde(rename = "E_MISSING")]
+    Missing,
+    /// A role that the format does not know, or roles in an impossible order.
+    #[serde(rename = "E_ROLE")]
+    Role,
+    /// Nothing to learn from: an empty row, an empty text, an empty answer.
+    #[serde(rename = "E_EMPTY")]
+    Empty,
+    /// Longer than `max_length`, where that is an error.
+    #[serde(rename = "E_TOO_LONG")]
+    TooLong,
+    /// No token of the row would carry a loss.
+    #[serde(rename = "E_NO_TARGET")]
+    NoTarget,
+    /// The chat template refuses the row.
+    #[serde(rename = "E_TEMPLATE")]
+    Template,
+    /// Which tokens are the answer can't be proven.
+    #[serde(rename = "E_MASK")]
+    Mask,
+    /// The tokenizer refuses the text.
+    #[serde(rename = "E_TOKENIZER")]
+    Tokenizer,
+    /// A NUL byte in the row.
+    #[serde(rename = "E_NUL")]
+    Nul,
+}
+
+impl Code {
+    /// All codes, in the order of the enum.
+    pub const ALL: [Self; 12] = [
+        Self::Json,
+        Self::Utf8,
+        Self::Type,
+        Self::Missing,
+        Self::Role,
+        Self::Empty,
+        Self::TooLong,
+        Self::NoTarget,
+        Self::Template,
+        Self::Mask,
+        Self::Tokenizer,
+        Self::Nul,
+    ];
+
+    /// The code as reports print it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "E_JSON",
+            Self::Utf8 => "E_UTF8",
+            Self::Type => "E_TYPE",
+            Self::Missing => "E_MISSING",
+            Self::Role => "E_ROLE",
+            Self::Empty => "E_EMPTY",
+            Self::TooLong => "E_TOO_LONG",
+            Self::NoTarget => "E_NO_TARGET",
+            Self::Template => "E_TEMPLATE",
+            Self::Mask => "E_MASK",
+            Self::Tokenizer => "E_TOKENIZER",
+            Self::Nul => "E_NUL",
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// What is wrong with one row; its place is known to whoever read it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {reason}")]
+pub struct RowError {
+    /// The kind of trouble.
+    pub code: Code,
+    /// One sentence for a person, without a full stop.
+    pub reason: String,
+}
+
+impl RowError {
+    /// An error from its code and reason.
+    pub fn new(code: Code, reason: impl Into<String>) -> Self {
+        Self {
+            code,
+            reason: reason.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_serialised_code_is_the_printed_one() {
+        for code in Code::ALL {
+            assert_eq!(
+                serde_json::to_string(&code).unwrap(),
+                format!("\"{}\"", code.as_str())
+            );
+        }
+    }
+}
