@@ -1,1 +1,1 @@
-"""To be written."""
+"""Which weights are trained, and how: one file a method, found by the registry."""

@@ -1,1 +1,1 @@
-"""To be written."""
+"""What is learnt: one file a stage, found by the registry."""
