@@ -1,1 +1,107 @@
-"""fastft."""
+"""fastft: fine-tune language models.
+
+    import fastft
+
+    run = fastft.train("config.toml")
+    chat = fastft.load(run)
+    print(chat.chat("Who are you?"))
+
+Nothing heavy is imported until it is used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from fastft.config.schema import RunConfig
+    from fastft.run import Run
+    from fastft.serve.chat import Chat
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "export", "load", "load_config", "load_run", "train"]
+
+
+def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
+    """Read a config file.
+
+    Args:
+        path: the TOML file.
+        overrides: `key=value` strings, as `--set` takes them.
+
+    Raises:
+        ConfigError: with every problem in it, in file order.
+    """
+    from fastft.config.load import load as read
+
+    return read(path, overrides).config
+
+
+def train(
+    config: str | Path | RunConfig,
+    overrides: Iterable[str] = (),
+    *,
+    out: str | Path | None = None,
+    resume: str = "auto",
+) -> Run:
+    """Train as a config says, and return the finished run.
+
+    Args:
+        config: a TOML file, or a config made with `load_config`.
+        overrides: `key=value` strings, as `--set` takes them; only with a file.
+        out: the run's folder; by default `runs/<name>/<time>`.
+        resume: `auto` goes on from the newest checkpoint in the folder, `never` starts anew, a path names a checkpoint.
+
+    Raises:
+        FastftError: see `fastft.core.errors`; `exit_code` says which kind.
+    """
+    from pathlib import Path
+
+    from fastft.run import train as run_training
+
+    if isinstance(config, str | Path):
+        from fastft.config.load import load as read
+
+        loaded = read(config, overrides)
+        return run_training(
+            loaded.config, out=None if out is None else Path(out), resume=resume, origins=loaded.origins
+        )
+    return run_training(config, out=None if out is None else Path(out), resume=resume)
+
+
+def load_run(path: str | Path) -> Run:
+    """The run in a folder."""
+    from fastft.run import load_run as read
+
+    return read(path)
+
+
+def load(run: Run | str | Path) -> Chat:
+    """A trained run, or any model's path, ready to talk: `load(run).chat("Hello")`."""
+    from fastft.serve.chat import load as open_chat
+
+    return open_chat(getattr(run, "path", run))
+
+
+def export(run: Run | str | Path, out: str | Path) -> Path:
+    """Merge a run's adapter into its base model and write a folder that plain transformers loads.
+
+    Raises:
+        VerificationError: the merged model's logits differ from the adapted one's; `out` is not written.
+    """
+    from pathlib import Path
+
+    from fastft.export import export_merged
+
+    return export_merged(getattr(run, "path", run), Path(out))
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        from fastft.core import errors
+
+        return errors
+    raise AttributeError(f"module 'fastft' has no attribute {name!r}")
