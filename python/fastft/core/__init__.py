@@ -1,1 +1,1 @@
-"""To be written."""
+"""What everything else stands on; imports the standard library only."""

@@ -1,0 +1,115 @@
+"""Every environment variable that fastft reads, with its meaning; nothing else looks at `os.environ`.
+
+`VARIABLES` is the whole list, printed by `fastft doctor --verbose` and by the reference page.
+Each is read when it is asked for, so a test or a launcher may set it at any time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Literal
+
+VARIABLES: dict[str, str] = {
+    "FASTFT_CACHE": "folder of prepared data and converted models; else $XDG_CACHE_HOME/fastft, else ~/.cache/fastft",
+    "FASTFT_RUNS": "folder that holds the runs; else `runs` in the working directory",
+    "FASTFT_OPS": "`reference` serves every op by its plain definition, to find out whether a kernel is at fault",
+    "NO_COLOR": "any text: no colour (https://no-color.org)",
+    "FORCE_COLOR": "any text: colour even where the output is no terminal",
+    "COLUMNS": "width of the terminal, where it can't be asked",
+    "CI": "any text: plain lines instead of a moving progress bar",
+    "RANK": "this process's number among all, from 0; set by a launcher such as torchrun",
+    "WORLD_SIZE": "how many processes take part; set by the launcher",
+    "LOCAL_RANK": "this process's number on this machine; set by the launcher",
+    "MASTER_ADDR": "where rank 0 listens; set by the launcher",
+    "MASTER_PORT": "the port on which rank 0 listens; set by the launcher",
+    "OMP_NUM_THREADS": "threads of one CPU op",
+    "HF_HUB_OFFLINE": "`1`: use hub files that are here already and never ask the network",
+    "XDG_CACHE_HOME": "the user's cache folder",
+    "SHELL": "the user's shell, for `fastft completion` without a name",
+}
+
+
+def get(name: str) -> str | None:
+    """The text of a variable of `VARIABLES`; None when it is unset or empty.
+
+    Raises:
+        KeyError: the variable is not documented above, which is ours to mend.
+    """
+    if name not in VARIABLES:
+        raise KeyError(f"{name} is read but not documented in core/env.py")
+    return os.environ.get(name) or None
+
+
+def cache() -> str | None:
+    """`FASTFT_CACHE`; `paths.cache_folder` has the rest of the rule."""
+    return get("FASTFT_CACHE")
+
+
+def runs() -> str | None:
+    """`FASTFT_RUNS`; `paths.runs_folder` has the rest of the rule."""
+    return get("FASTFT_RUNS")
+
+
+def ops() -> Literal["auto", "reference"]:
+    """Which implementation serves an op: the fastest there is, or the definition.
+
+    Raises:
+        ValueError: `FASTFT_OPS` is set to something else.
+    """
+    value = get("FASTFT_OPS") or "auto"
+    if value == "auto" or value == "reference":
+        return value
+    raise ValueError(f"FASTFT_OPS is `{value}`; expected `reference` or `auto`")
+
+
+def color() -> bool | None:
+    """False under `NO_COLOR`, True under `FORCE_COLOR`, None: the terminal decides."""
+    if get("NO_COLOR"):
+        return False
+    return True if get("FORCE_COLOR") else None
+
+
+def ci() -> bool:
+    """Whether nobody is watching."""
+    return get("CI") not in (None, "0", "false")
+
+
+def rank() -> int:
+    """This process's number among all processes of the run."""
+    return _number("RANK", 0)
+
+
+def world_size() -> int:
+    """How many processes take part in the run."""
+    return _number("WORLD_SIZE", 1)
+
+
+def local_rank() -> int:
+    """This process's number on this machine."""
+    return _number("LOCAL_RANK", 0)
+
+
+def launched() -> bool:
+    """Whether a launcher (torchrun, or fastft's own) started this process as one of several."""
+    return get("RANK") is not None and get("WORLD_SIZE") is not None
+
+
+def offline() -> bool:
+    """Whether the hub must not be asked."""
+    return get("HF_HUB_OFFLINE") not in (None, "0", "false", "FALSE")
+
+
+def child(extra: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a process that we start: ours, and what is in `extra`."""
+    return {**os.environ, **extra}
+
+
+def _number(name: str, default: int) -> int:
+    value = get(name)
+    if value is None:
+        return default
+    try:
+        return int(value)
+    except ValueError:
+        raise ValueError(f"{name} is `{value}`; expected a whole number") from None
