@@ -1,0 +1,327 @@
+"""What a config comes to on this machine: device, dtype, ranks, micro-batch, memory.
+
+Everything that can be known before the weights are read is known here: a device that is not there or a model
+that can't fit is a `Problem` now and not an exception after the data was prepared. The estimate is made
+from the headers of the model's files, and is on the high side.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from fastft.core.errors import ConfigError, Problem
+from fastft.core.units import format_bytes
+
+if TYPE_CHECKING:
+    from fastft.config.schema import RunConfig
+
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_MOST = 0.8
+"""Part of the memory that an estimate may fill; the rest is for the allocator, CUDA's context and the system."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """One device that can compute.
+
+    Attributes:
+        kind: `cpu` or `cuda`.
+        index: of the GPU, 0 for the CPU.
+        name: as the vendor calls it.
+        memory_bytes: free now.
+        bfloat16: whether it computes in it faster than in float32.
+    """
+
+    kind: Literal["cpu", "cuda"]
+    index: int
+    name: str
+    memory_bytes: int
+    bfloat16: bool
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which of the processes that train together this one is.
+
+    Attributes:
+        rank: over all machines, from 0.
+        world: number of processes.
+        local_rank: on this machine, from 0.
+    """
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model's measures, from its files' headers and its `config.json`."""
+
+    parameters: int
+    hidden: int
+    intermediate: int
+    layers: int
+    vocabulary: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run on this machine; written to `run.json`.
+
+    Attributes:
+        device: as torch writes it, for example `cuda:0`.
+        dtype: of the frozen weights and of the computing.
+        strategy: `single` or `ddp`.
+        world: processes that train together.
+        rank: which of them this is.
+        windows_per_step: windows of one optimizer step, over all ranks.
+        micro: windows of one forward pass.
+        accumulation: forward passes of one rank in a full step.
+        tokens_per_step: at most, over all ranks.
+        parameters: of the model, 0 when its files do not say.
+        estimated_bytes: memory of one rank at its highest, 0 when unknown.
+        memory_bytes: memory that was free.
+        steps: optimizer steps of the whole run, None before the data is known.
+    """
+
+    device: str
+    device_name: str
+    dtype: str
+    strategy: Literal["single", "ddp"]
+    world: int
+    rank: int
+    windows_per_step: int
+    micro: int
+    accumulation: int
+    tokens_per_step: int
+    parameters: int
+    estimated_bytes: int
+    memory_bytes: int
+    steps: int | None = None
+
+    def with_steps(self, steps: int) -> Plan:
+        """The same plan, with the length of the run."""
+        return dataclasses.replace(self, steps=steps)
+
+    def record(self) -> dict[str, Any]:
+        """The plan as one JSON object, the same for each rank."""
+        facts = dataclasses.asdict(self)
+        del facts["rank"]
+        return facts
+
+
+def devices() -> list[Device]:
+    """The devices of this machine: its GPUs, then the CPU."""
+    import torch
+
+    found = []
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            free, _ = torch.cuda.mem_get_info(index)
+            bfloat16 = torch.cuda.get_device_capability(index) >= (8, 0)
+            found.append(Device("cuda", index, torch.cuda.get_device_name(index), free, bfloat16))
+    return [*found, Device("cpu", 0, "CPU", _free_memory(), bfloat16=False)]
+
+
+def measure(folder: Path) -> Size | None:
+    """A model's measures without reading its weights; None when the folder does not say."""
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+        config = config.get("text_config", config)
+        hidden = int(config["hidden_size"])
+        size = Size(
+            parameters=sum(_numbers_in(path) for path in sorted(folder.glob("*.safetensors"))),
+            hidden=hidden,
+            intermediate=int(config.get("intermediate_size") or 4 * hidden),
+            layers=int(config["num_hidden_layers"]),
+            vocabulary=int(config["vocab_size"]),
+        )
+    except (OSError, KeyError, TypeError, ValueError, AttributeError):
+        return None  # a model of an unusual shape: nothing is estimated, and the plan says so with 0
+    return size if size.parameters else None
+
+
+def make_plan(
+    config: RunConfig, devices: Sequence[Device], *, place: Place | None = None, size: Size | None = None
+) -> Plan:
+    """Decide how a config runs here.
+
+    Args:
+        config: the run.
+        devices: what there is, see `devices`.
+        place: this process among those that train together.
+        size: the model's measures, for the memory.
+
+    Raises:
+        ConfigError: with one `Problem` for each thing that this machine can't do.
+    """
+    place = place or Place()
+    problems: list[Problem] = []
+    windows = _windows(config)
+    device = _device(config, devices, place, problems)
+    strategy = _strategy(config, place, problems)
+    if windows < place.world:
+        problems.append(
+            Problem(
+                "plan.idle-ranks",
+                "batch.windows",
+                f"a step has {windows} windows for {place.world} processes, so some would never work",
+                hint="raise `batch.windows` or `batch.tokens`, or take fewer processes",
+            )
+        )
+    if config.model.dtype == "float16" and config.method.saves == "model":
+        problems.append(
+            Problem(
+                "plan.half-weights",
+                "model.dtype",
+                "float16 overflows when every weight is trained",
+                hint='use `"bfloat16"`, which has the range of float32, or `method.kind = "lora"`',
+            )
+        )
+    dtype = _dtype(config, device)
+    share = math.ceil(windows / place.world)
+    fixed, per_window = _memory(config, size, dtype) if size is not None else (0, 0)
+    room = int(device.memory_bytes * _MOST) // (place.world if device.kind == "cpu" else 1)
+    if fixed + per_window > room and size is not None and config.batch.micro is None:
+        problems.append(
+            Problem(
+                "plan.memory",
+                "model.path",
+                f"the model needs about {format_bytes(fixed + per_window)} for one window of {config.data.max_length:,} tokens, "
+                f"and {device.name} has {format_bytes(room)} to give",
+                hint="lower `data.max_length`, quantize the model, or set `batch.micro = 1` to try all the same",
+            )
+        )
+    if problems:
+        raise ConfigError(problems)
+    micro = config.batch.micro or max(1, (room - fixed) // per_window if per_window else 1)
+    micro = min(micro, share)
+    return Plan(
+        device="cpu" if device.kind == "cpu" else f"cuda:{device.index}",
+        device_name=device.name,
+        dtype=dtype,
+        strategy=strategy,
+        world=place.world,
+        rank=place.rank,
+        windows_per_step=windows,
+        micro=micro,
+        accumulation=math.ceil(share / micro),
+        tokens_per_step=windows * config.data.max_length,
+        parameters=size.parameters if size is not None else 0,
+        estimated_bytes=fixed + micro * per_window,
+        memory_bytes=device.memory_bytes,
+        steps=config.steps,
+    )
+
+
+def _windows(config: RunConfig) -> int:
+    if config.batch.tokens is not None:
+        return max(1, config.batch.tokens // config.data.max_length)
+    return config.batch.windows or 8
+
+
+def _device(config: RunConfig, devices: Sequence[Device], place: Place, problems: list[Problem]) -> Device:
+    gpus = [device for device in devices if device.kind == "cuda"]
+    cpu = next(device for device in devices if device.kind == "cpu")
+    if config.device == "cpu" or (config.device == "auto" and not gpus):
+        return cpu
+    if not gpus:
+        problems.append(
+            Problem(
+                "plan.no-cuda",
+                "device",
+                "`cuda` is asked for, and torch finds no GPU here",
+                hint='use `device = "auto"`; `fastft doctor` shows what torch finds',
+            )
+        )
+        return cpu
+    if place.local_rank >= len(gpus):
+        problems.append(
+            Problem(
+                "plan.too-few-gpus",
+                "strategy.processes",
+                f"process {place.local_rank} of this machine has no GPU: there are {len(gpus)}",
+                hint="start one process a GPU",
+            )
+        )
+        return gpus[0]
+    return gpus[place.local_rank]
+
+
+def _strategy(config: RunConfig, place: Place, problems: list[Problem]) -> Literal["single", "ddp"]:
+    if config.strategy.kind == "auto":
+        return "ddp" if place.world > 1 else "single"
+    if config.strategy.kind == "single" and place.world > 1:
+        problems.append(
+            Problem(
+                "plan.single-of-many",
+                "strategy.kind",
+                f"`single` trains in one process, and {place.world} were started",
+                hint='use `strategy.kind = "ddp"` or `"auto"`',
+            )
+        )
+    return config.strategy.kind
+
+
+def _dtype(config: RunConfig, device: Device) -> str:
+    if config.model.dtype != "auto":
+        return config.model.dtype
+    return "bfloat16" if device.bfloat16 else "float32"
+
+
+def _memory(config: RunConfig, size: Size, dtype: str) -> tuple[int, int]:
+    """Bytes that are always there, and bytes of the activations of one window.
+
+    Activations a layer: about ten tensors of the hidden width (norms, q, k, v, attention and its output, residuals) and
+    four of the MLP's; with recomputing, the layers' inputs and one layer's rest. The logits are made in chunks.
+    """
+    width = _BYTES[dtype]
+    weights = size.parameters * (0.6 if config.model.quantize is not None else width)
+    if config.method.saves == "model":
+        weights = size.parameters * (4 + 4 + 8) + size.parameters * (width if width < 4 else 0)
+    else:
+        weights += 0.03 * size.parameters * 16  # an adapter of a few percent, with gradients and moments
+    tokens = config.data.max_length
+    layer = tokens * (10 * size.hidden + 4 * size.intermediate) * width
+    if config.model.recompute == "full":
+        window = size.layers * tokens * size.hidden * width + layer
+    else:
+        window = size.layers * layer
+    head = min(tokens, 1024) * size.vocabulary * 4 * 2
+    return int(weights) + head, int(window)
+
+
+def _numbers_in(path: Path) -> int:
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > 100 << 20:
+            raise ValueError("header too large")
+        header = json.loads(file.read(length))
+    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+
+
+def _free_memory() -> int:
+    """Bytes that could be used now: what the kernel says is available, within the limit of the cgroup."""
+    free = 8 << 30
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                free = int(line.split()[1]) << 10
+    except OSError:
+        return free  # no /proc: macOS and Windows
+    for limit, used in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        try:
+            free = min(free, max(1 << 30, int(Path(limit).read_text()) - int(Path(used).read_text())))
+        except (OSError, ValueError):
+            continue  # another version of cgroups, or no limit (`max`)
+    return free
