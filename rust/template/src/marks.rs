@@ -1,0 +1,172 @@
+//! Marks: noncharacters that carry byte spans through a rendering.
+//!
+//! A mark is put where a span begins and where it ends; whatever the template does with the text,
+//! the marks move with it. `take` removes them and says where they stood. The marks of a rendering
+//! are chosen among the 32 noncharacters U+FDD0 to U+FDEF that its input does not contain.
+
+/// A pair of noncharacters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marks {
+    /// Where a span begins.
+    pub open: char,
+    /// Where it ends.
+    pub close: char,
+}
+
+/// Two pairs of marks that none of `texts` contains; None when they contain almost all of them.
+pub fn choose<'a>(texts: impl Iterator<Item = &'a str>) -> Option<(Marks, Marks)> {
+    let mut used = [false; 32];
+    for text in texts {
+        // Noncharacters begin with the bytes EF B7: rare enough for a look at each.
+        let bytes = text.as_bytes();
+        for (at, _) in bytes.iter().enumerate().filter(|(_, byte)| **byte == 0xEF) {
+            if let [0xEF, 0xB7, last @ 0x90..=0xAF, ..] = bytes[at..] {
+                used[usize::from(last - 0x90)] = true;
+            }
+        }
+    }
+    let mut free = (0..32_u32).filter(|index| !used[*index as usize]).filter_map(|index| char::from_u32(0xFDD0 + index));
+    let mut pair = || Some(Marks { open: free.next()?, close: free.next()? });
+    Some((pair()?, pair()?))
+}
+
+/// A text without its marks, and the half-open byte ranges that they enclosed.
+///
+/// Lone marks, which a template can leave by cutting between two, bound empty ranges: they still
+/// separate what stands on either side.
+#[must_use]
+pub fn take(text: &str, marks: Marks) -> (String, Vec<(usize, usize)>) {
+    let mut out = String::with_capacity(text.len());
+    let mut spans = Vec::new();
+    let mut open: Vec<usize> = Vec::new();
+    let mut done = 0;
+    for (at, mark) in text.match_indices([marks.open, marks.close]) {
+        out.push_str(&text[done..at]);
+        done = at + mark.len();
+        if mark.starts_with(marks.open) {
+            open.push(out.len());
+        } else {
+            spans.push((open.pop().unwrap_or(out.len()), out.len()));
+        }
+    }
+    out.push_str(&text[done..]);
+    spans.extend(open.into_iter().map(|at| (at, at)));
+    spans.sort_unstable();
+    (out, spans)
+}
+
+/// Rewrite `{% generation %}` blocks to calls of the native function that brackets their text.
+///
+/// Returns None when the template has no such block, so that it is compiled as it stands.
+pub fn rewrite_generation(source: &str) -> Option<String> {
+    let mut out = String::with_capacity(source.len() + 64);
+    let mut found = false;
+    let mut raw = false;
+    let mut rest = source;
+    while let Some(at) = rest.find("{%").into_iter().chain(rest.find("{#")).chain(rest.find("{{")).min() {
+        let (before, tag) = rest.split_at(at);
+        out.push_str(before);
+        let end = tag_end(tag, raw);
+        let (tag, after) = tag.split_at(end);
+        let inner = tag.strip_prefix("{%").and_then(|tag| tag.strip_suffix("%}"));
+        let (left, name, right) = inner.map_or(("", "", ""), trimmed);
+        match name {
+            "raw" => raw = true,
+            "endraw" => raw = false,
+            _ => {}
+        }
+        match name {
+            "generation" if !raw => {
+                found = true;
+                out.push_str(&format!("{{%{left} call __generation() {right}%}}"));
+            }
+            "endgeneration" if !raw => out.push_str(&format!("{{%{left} endcall {right}%}}")),
+            _ => out.push_str(tag),
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    found.then_some(out)
+}
+
+/// The whitespace controls around a tag's words, and the words.
+fn trimmed(inner: &str) -> (&str, &str, &str) {
+    let left = if inner.starts_with(['-', '+']) { &inner[..1] } else { "" };
+    let inner = &inner[left.len()..];
+    let right = if inner.ends_with(['-', '+']) { &inner[inner.len() - 1..] } else { "" };
+    (left, inner[..inner.len() - right.len()].trim(), right)
+}
+
+/// Bytes of the tag that `text` begins with; quotes hide what looks like an end.
+fn tag_end(text: &str, raw: bool) -> usize {
+    let close = match &text[..2] {
+        "{%" => "%}",
+        "{{" => "}}",
+        _ => return text.find("#}").map_or(text.len(), |at| at + 2),
+    };
+    if raw && !text[2..].trim_start_matches(['-', '+']).trim_start().starts_with("endraw") {
+        return 2;
+    }
+    let mut quote = None;
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(2) {
+        match quote {
+            Some(_) if escaped => escaped = false,
+            Some(_) if c == '\\' => escaped = true,
+            Some(open) if c == open => quote = None,
+            Some(_) => {}
+            None if c == '"' || c == '\'' => quote = Some(c),
+            None if text[at..].starts_with(close) => return at + 2,
+            None => {}
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MARKS: Marks = Marks { open: '\u{FDD0}', close: '\u{FDD1}' };
+
+    #[test]
+    fn marks_that_the_text_contains_are_not_chosen() {
+        let (first, second) = choose(["a\u{FDD0}", "\u{FDD2}\u{FDD3}"].into_iter()).unwrap();
+        assert_eq!((first.open, first.close, second.open), ('\u{FDD1}', '\u{FDD4}', '\u{FDD5}'));
+        let all: String = ('\u{FDD0}'..='\u{FDEF}').collect();
+        assert!(choose([all.as_str()].into_iter()).is_none());
+    }
+
+    #[test]
+    fn only_real_tags_are_rewritten() {
+        let source = "{# {% generation %} #}{{ '{% generation %}' }}{% raw %}{% generation %}{% endraw %}";
+        assert_eq!(rewrite_generation(source), None);
+        let source = "{%- generation -%}a{{ \"%}\" }}{%endgeneration%}b";
+        assert_eq!(
+            rewrite_generation(source).unwrap(),
+            "{%- call __generation() -%}a{{ \"%}\" }}{% endcall %}b"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_marked_is_found_again(parts in prop::collection::vec((any::<bool>(), "[a-zé😀]{0,5}"), 0..9)) {
+            let (mut marked, mut plain, mut spans) = (String::new(), String::new(), Vec::new());
+            for (inside, text) in &parts {
+                let from = plain.len();
+                plain.push_str(text);
+                if *inside {
+                    marked.push(MARKS.open);
+                    spans.push((from, plain.len()));
+                }
+                marked.push_str(text);
+                if *inside {
+                    marked.push(MARKS.close);
+                }
+            }
+            spans.sort_unstable();
+            prop_assert_eq!(take(&marked, MARKS), (plain, spans));
+        }
+    }
+}
