@@ -1,1 +1,1 @@
-"""To be written."""
+"""Typed TOML: tables with documentation, read with their places, told all at once when wrong."""

@@ -6,8 +6,20 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from fastft.config.kinds import FORMATS, METHODS, OPTIMIZERS, QUANTIZERS, SCHEDULES, STAGES
-from fastft.config.kinds import Format, Method, Optimizer, Quantizer, Schedule, Stage
+from fastft.config.kinds import (
+    FORMATS,
+    METHODS,
+    OPTIMIZERS,
+    QUANTIZERS,
+    SCHEDULES,
+    STAGES,
+    Format,
+    Method,
+    Optimizer,
+    Quantizer,
+    Schedule,
+    Stage,
+)
 from fastft.config.section import OneOf, Section
 
 

@@ -1,12 +1,14 @@
 """The base of every table in a config file.
 
 A `Section` is a frozen pydantic model that refuses unknown keys; the string under a field is
-its documentation. A `Member` is a table chosen by its `kind` key from a family, and `OneOf`
-is the type of a field that holds one.
+its documentation (read by `config/fields.py` when somebody asks, since parsing source text at
+import would cost every command 40 ms). A `Member` is a table chosen by its `kind` key from a
+family, and `OneOf` is the type of a field that holds one.
 """
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -25,7 +27,7 @@ class Section(BaseModel):
     """A table of a config file: typed, frozen, closed."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True, validate_default=False
+        frozen=True, extra="forbid", defer_build=True, validate_default=False, allow_inf_nan=False
     )
 
 
@@ -53,12 +55,12 @@ class OneOf:
         self.family = family
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.no_info_plain_validator_function(
+        return core_schema.with_info_plain_validator_function(
             self._validate,
             serialization=core_schema.plain_serializer_function_ser_schema(self._serialize),
         )
 
-    def _validate(self, value: Any) -> Any:
+    def _validate(self, value: Any, info: core_schema.ValidationInfo[Any]) -> Any:
         if isinstance(value, Member):
             return value
         if isinstance(value, str):  # `optimizer = "adamw"` is `{ kind = "adamw" }`
@@ -68,9 +70,7 @@ class OneOf:
         rest = dict(value)
         kind = rest.pop("kind", None)
         if kind is None:
-            raise PydanticCustomError(
-                "kind_missing", "`kind` is missing; one of {kinds}", {"kinds": ", ".join(self.family.names())}
-            )
+            raise PydanticCustomError("kind_missing", "`kind` is missing", {"kinds": self.family.names()})
         member = self.family.get(kind) if isinstance(kind, str) else None
         if member is None:
             raise PydanticCustomError(
@@ -78,6 +78,8 @@ class OneOf:
                 "no {noun} is called `{kind}`",
                 {"noun": self.family.noun, "kind": str(kind), "kinds": self.family.names()},
             )
+        if info.mode == "json":  # from a file: no text for a number, but a list for a tuple, as JSON has it
+            return member.model_validate_json(json.dumps(rest), strict=True)
         return member.model_validate(rest)
 
     @staticmethod
@@ -87,12 +89,5 @@ class OneOf:
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        options = []
-        for name, member in self.family:
-            option = member.model_json_schema()
-            option.setdefault("properties", {})
-            option["properties"] = {"kind": {"const": name, "type": "string"}, **option["properties"]}
-            option["required"] = ["kind", *option.get("required", [])]
-            option["title"] = name
-            options.append(option)
-        return {"oneOf": options}
+        """A mark only; `config/jsonschema.py` puts the members in its place."""
+        return {"oneOf": [{"$ref": f"fastft:{self.family.noun}"}]}

@@ -63,14 +63,37 @@ def _block(problem: Problem) -> str:
     origin = problem.origin
     if origin is not None:
         lines.append(f"  --> {origin}")
-        if origin.line is not None and origin.text is not None:
-            gutter = " " * len(str(origin.line))
-            lines += [f" {gutter} |", f" {origin.line} | {origin.text}"]
-            if origin.width:
-                lines.append(f" {gutter} | {' ' * (origin.column - 1)}{'^' * origin.width}")
+        lines += excerpt(origin)
     if problem.hint is not None:
         lines.append(f"hint: {problem.hint}")
     return "\n".join(lines)
+
+
+def excerpt(origin: Origin, width: int = 72) -> list[str]:
+    """The source line with a caret line below it, cut to what is meant when the line is long."""
+    if origin.line is None or origin.text is None:
+        return []
+    gutter = " " * len(str(origin.line))
+    text, column = origin.text.replace("\t", " "), origin.column - 1
+    marked = min(origin.width, width)
+    if len(text) > width:
+        start = max(0, min(column - 8, len(text) - width))
+        before, after = "..." if start else "", "..." if start + width < len(text) else ""
+        text, column = before + text[start : start + width] + after, column - start + len(before)
+    lines = [f"{gutter} |", f"{origin.line} | {text}"]
+    if marked:
+        carets = "^" * _columns(text[column : column + marked].ljust(marked))
+        lines.append(f"{gutter} | {' ' * _columns(text[:column])}{carets}")
+    return lines
+
+
+def _columns(text: str) -> int:
+    """Terminal columns of a text: East Asian wide characters take two."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 
 class FastftError(Exception):

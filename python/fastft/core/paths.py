@@ -33,7 +33,7 @@ def runs_folder() -> Path:
 
 
 def write_atomic(path: str | Path, content: str | bytes) -> None:
-    """Write a file so that it is there whole or not at all; text is UTF-8 with `\\n`.
+    """Write a file so that it is there whole or not at all; text is written as UTF-8.
 
     Raises:
         OSError: the disk is full or the folder can't be written; the target is as it was.

@@ -1,18 +1,23 @@
 """Families of things that a config names by `kind`, found by looking, not by a list.
 
-A `Registry` belongs to one package: the first look-up imports the package's public modules,
-then the entry points of the group `fastft.<noun>`, and every class that registers while they load is a
-member. Adding a member is adding a file.
+A `Registry` belongs to one package: the first look-up imports the package's public modules, and
+every class that registers while they load is a member. Adding a member is adding a file.
+Installed packages add members through entry points of the group `fastft.<noun>`; those are read
+when a name is not found among the package's own, or when all names are asked for.
 """
 
 from __future__ import annotations
 
-import difflib
+import functools
 import importlib
 import pkgutil
 from collections.abc import Iterator
-from importlib.metadata import entry_points
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from fastft.core.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
 
@@ -30,6 +35,7 @@ class Registry(Generic[T]):
         self.package = package
         self._members: dict[str, T] = {}
         self._loaded = False
+        self._plugins_loaded = False
 
     def add(self, name: str, member: T) -> None:
         """Register a member.
@@ -50,16 +56,18 @@ class Registry(Generic[T]):
     def get(self, name: str) -> T | None:
         """The member of that name, or None."""
         self._load()
+        if name not in self._members:
+            self._load_plugins()
         return self._members.get(name)
 
     def names(self) -> list[str]:
         """All names, sorted."""
         self._load()
+        self._load_plugins()
         return sorted(self._members)
 
     def __iter__(self) -> Iterator[tuple[str, T]]:
-        self._load()
-        return iter(sorted(self._members.items()))
+        return iter([(name, self._members[name]) for name in self.names()])
 
     def closest(self, name: str) -> str | None:
         """The member's name that `name` was probably meant to be."""
@@ -73,11 +81,41 @@ class Registry(Generic[T]):
         for module in pkgutil.iter_modules(package.__path__):
             if not module.name.startswith("_"):
                 importlib.import_module(f"{self.package}.{module.name}")
-        for entry in entry_points(group=f"fastft.{self.noun}"):
-            entry.load()
+
+    def _load_plugins(self) -> None:
+        if self._plugins_loaded:
+            return
+        self._plugins_loaded = True
+        for entry in _plugins():
+            if entry.group == f"fastft.{self.noun}":
+                try:
+                    entry.load()
+                except Exception as error:  # whatever a foreign package does on import, its name must be in the message
+                    package = entry.dist.name if entry.dist else entry.value
+                    raise UnsupportedError(
+                        f"the {self.noun} `{entry.name}` of the package `{package}` can't be loaded: {error}",
+                        hint=f"mend, update or uninstall `{package}`",
+                        code="unsupported.plugin-broken",
+                    ) from error
+
+
+@functools.cache
+def _plugins() -> list[EntryPoint]:
+    """The entry points of all our groups; the scan reads the metadata of every installed package, so once."""
+    from importlib.metadata import distributions
+
+    found = {}
+    for package in distributions():
+        for entry in package.entry_points:
+            if entry.group.startswith("fastft."):
+                found.setdefault((entry.group, entry.name, entry.value), entry)
+    return list(found.values())
 
 
 def closest(word: str, candidates: list[str]) -> str | None:
     """The candidate that `word` most looks like, or None when none is near."""
-    found = difflib.get_close_matches(word, candidates, n=1, cutoff=0.6)
-    return found[0] if found else None
+    import difflib
+
+    by_lower = {candidate.lower(): candidate for candidate in candidates}
+    found = difflib.get_close_matches(word.lower(), list(by_lower), n=1, cutoff=0.6)
+    return by_lower[found[0]] if found else None
