@@ -9,6 +9,7 @@ format; its weights are held in float32 whatever the base is held in.
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
@@ -54,6 +55,8 @@ class LoRA(Method, kind="lora"):
         """
         from peft import LoraConfig, get_peft_model
 
+        from fastft.methods._fused_lora import fuse
+
         if self.targets != "all-linear":
             self._check_targets(model)
         config = LoraConfig(
@@ -64,7 +67,11 @@ class LoRA(Method, kind="lora"):
             use_rslora=self.rslora,
             task_type="CAUSAL_LM",
         )
-        return get_peft_model(model, config)
+        fuse(config, model)
+        with warnings.catch_warnings():
+            # peft 0.21 asks transformers 5 by the old name; remove when peft has moved to the new one
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+            return get_peft_model(model, config)
 
     def _check_targets(self, model: PreTrainedModel) -> None:
         """PEFT takes a list of which one name matches nothing; a typo must not train less in silence."""

@@ -82,6 +82,9 @@ def read_model(folder: Path, *, dtype: torch.dtype, trust_remote_code: bool = Fa
     """
     import safetensors
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # a run shows its own progress
 
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(

@@ -9,6 +9,7 @@ reads it; the same weights give the same bytes.
 from __future__ import annotations
 
 import json
+import warnings
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,10 @@ def load_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool = Fals
 
     described = adapter_config(folder)
     try:
-        return PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+        with warnings.catch_warnings():
+            # peft 0.21 asks transformers 5 by the old name; remove when peft has moved to the new one
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+            return PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
     except (RuntimeError, ValueError, OSError) as error:
         raise ModelError(
             f"the adapter in `{folder}` does not fit {type(model).__name__}: {str(error).strip().splitlines()[0]}",
