@@ -1,1 +1,1 @@
-"""To be written."""
+"""The command line: one file a command, each imported when it is called."""

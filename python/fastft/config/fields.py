@@ -92,8 +92,8 @@ def class_at(root: type[Section], path: tuple[str | int, ...], tree: Any) -> typ
             return None
         tree = tree.get(name) if isinstance(tree, dict) else None
         if key.is_list and rest and isinstance(rest[0], int):
-            index = rest.pop(0)
-            tree = tree[index] if isinstance(tree, list) and int(index) < len(tree) else None
+            index = int(rest.pop(0))
+            tree = tree[index] if isinstance(tree, list) and index < len(tree) else None
         if key.one_of is not None:
             kind = tree.get("kind") if isinstance(tree, dict) else tree
             current = key.one_of.family.get(kind) if isinstance(kind, str) else None

@@ -166,7 +166,7 @@ def _apply(override: str, draft: _Draft) -> None:
         value = _value(text)
     except tomllib.TOMLDecodeError:
         return refuse("bad-override", f"`{text}` is no TOML value", f"in a shell, quote the whole: --set '{name}=...'")
-    current: Any = draft.tree
+    current: Any = draft.tree  # a table or a list
     done: KeyPath = ()
     for step, part in enumerate(path):
         last = step == len(path) - 1
@@ -181,7 +181,7 @@ def _apply(override: str, draft: _Draft) -> None:
                 return refuse("bad-override", f"`{where}` has {held}; there is no `{where}.{index}`", "the first is 0")
             if index == len(current):
                 current.append({})
-            slot: str | int = index
+            slot: Any = index
         else:
             slot = part
         done = (*done, slot)
@@ -296,11 +296,9 @@ def _stand_in(tree: dict[str, Any]) -> RunConfig | None:
 def _prune(tree: Any, path: KeyPath) -> bool:
     """Take away what is at `path`; False when there is nothing to take."""
     for part in path[:-1]:
-        if (isinstance(tree, dict) and part in tree) or (
-            isinstance(tree, list) and isinstance(part, int) and part < len(tree)
-        ):
+        try:
             tree = tree[part]
-        else:
+        except (KeyError, IndexError, TypeError):
             return False
     if isinstance(tree, dict):
         return bool(path) and tree.pop(path[-1], DEFAULT) is not DEFAULT

@@ -77,10 +77,10 @@ def problem_of(error: ErrorDetails, tree: dict[str, Any], spots: Mapping[Path, S
         case "kind_unknown":
             kinds, kind = context["kinds"], context["kind"]
             near = closest(kind, kinds)
-            hint = f'did you mean `kind = "{near}"`?' if near else f"there is {_words(kinds)}"
+            nearest = f'did you mean `kind = "{near}"`?' if near else f"there is {_words(kinds)}"
             where = (*path, "kind") if (*path, "kind") in spots else path
-            said = f"`{key}`: no {context['noun']} is called `{kind}`"
-            return Problem("config.unknown-kind", f"{key}.kind", said, hint, _origin(where, spots)), path
+            missing = f"`{key}`: no {context['noun']} is called `{kind}`"
+            return Problem("config.unknown-kind", f"{key}.kind", missing, nearest, _origin(where, spots)), path
         case "literal_error":
             return _not_a_choice(path, error, context, at_value), path
         case "list_type" if _is_list_of_tables(path, tree):
@@ -92,14 +92,13 @@ def problem_of(error: ErrorDetails, tree: dict[str, Any], spots: Mapping[Path, S
             return Problem("config.invalid-value", key, said, _keys_hint(path, tree), at_value), path
         case "value_error" | "assertion_error":
             said = error["msg"].partition(", ")[2]
-            return Problem(
-                "config.invalid-value", key or None, f"`{key}`: {said}" if key else said, None, at_value
-            ), path
+            said = f"`{key}`: {said}" if key else said
+            return Problem("config.invalid-value", key or None, said, None, at_value), path
         case _:
             said = error["msg"][:1].lower() + error["msg"][1:]
             message = f"`{key}`: {said}, got {toml_text(error['input'])}"
-            hint = _type_hint(error["type"], path, error["input"], at_value)
-            return Problem("config.invalid-value", key, message, hint, at_value), path
+            written = _type_hint(error["type"], path, error["input"], at_value)
+            return Problem("config.invalid-value", key, message, written, at_value), path
 
 
 def toml_text(value: Any) -> str:

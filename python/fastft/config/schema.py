@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from fastft.config.kinds import (
     FORMATS,
@@ -21,6 +21,11 @@ from fastft.config.kinds import (
     Stage,
 )
 from fastft.config.section import OneOf, Section
+from fastft.core.units import parse_count
+
+
+def _tokens(value: Any) -> Any:
+    return parse_count(value, "tokens") if isinstance(value, str) else value
 
 
 class ModelConfig(Section):
@@ -89,8 +94,8 @@ class DataConfig(Section):
 class BatchConfig(Section):
     """How much one optimizer step sees, over all devices."""
 
-    tokens: Annotated[int | None, Field(gt=0)] = None
-    """Tokens of an optimizer step: `tokens / data.max_length` windows, at least one."""
+    tokens: Annotated[int | None, Field(gt=0), BeforeValidator(_tokens, json_schema_input_type=int | str)] = None
+    """Tokens of an optimizer step, also as `"64k tokens"`: `tokens / data.max_length` windows, at least one."""
     windows: Annotated[int | None, Field(gt=0)] = None
     """Windows of an optimizer step, instead of `tokens`. Without either: 8."""
     micro: Annotated[int | None, Field(gt=0)] = None

@@ -58,8 +58,10 @@ def ops() -> Literal["auto", "reference"]:
         ValueError: `FASTFT_OPS` is set to something else.
     """
     value = get("FASTFT_OPS") or "auto"
-    if value == "auto" or value == "reference":
-        return value
+    if value == "reference":
+        return "reference"
+    if value == "auto":
+        return "auto"
     raise ValueError(f"FASTFT_OPS is `{value}`; expected `reference` or `auto`")
 
 

@@ -104,7 +104,7 @@ def _plugins() -> list[EntryPoint]:
     """The entry points of all our groups; the scan reads the metadata of every installed package, so once."""
     from importlib.metadata import distributions
 
-    found = {}
+    found: dict[tuple[str, str, str], EntryPoint] = {}
     for package in distributions():
         for entry in package.entry_points:
             if entry.group.startswith("fastft."):

@@ -1,0 +1,139 @@
+"""How fastft looks in a terminal: diagnostics, plain tables, colour where it is wanted.
+
+Data goes to stdout; everything else to stderr. Nothing here needs Rich, so that an error costs no import.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
+
+from fastft.core import env
+from fastft.core.errors import FastftError, Preempted, Problem, ResourceError, _columns, render
+
+verbose = False
+"""Set by `fastft --verbose`: tracebacks for every error, not for bugs only."""
+
+_STYLES = {"red": "1;31", "green": "32", "yellow": "33", "blue": "1;34", "cyan": "36", "dim": "2", "bold": "1"}
+_REPORT = "https://github.com/fastft/fastft/issues"
+
+
+def colored(stream: TextIO) -> bool:
+    """Whether `stream` wants colour: `NO_COLOR`, `FORCE_COLOR`, else whether it is a terminal."""
+    wanted = env.color()
+    return stream.isatty() if wanted is None else wanted
+
+
+def style(text: str, name: str, stream: TextIO | None = None) -> str:
+    """The text in a colour, or as it is where colour is not wanted."""
+    return f"\x1b[{_STYLES[name]}m{text}\x1b[0m" if text and colored(stream or sys.stderr) else text
+
+
+def out(text: str = "") -> None:
+    """Print data, to stdout."""
+    print(text, file=sys.stdout, flush=False)
+
+
+def out_json(value: Any) -> None:
+    """Print one value as JSON on one line, to stdout."""
+    out(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def say(text: str = "") -> None:
+    """Print words for a person, to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def fail(error: FastftError) -> None:
+    """Print an error's problems, to stderr."""
+    problems = error.problems
+    if isinstance(error, Preempted):  # asked for, and done: no error
+        say(style("stopped", "yellow") + f": {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""))
+        return
+    say(diagnostics(problems))
+    if len(problems) > 1:
+        say(f"\n{len(problems)} problems")
+
+
+def diagnostics(problems: Iterable[Problem]) -> str:
+    """`render`, coloured where stderr wants it."""
+    text = render(problems)
+    if not colored(sys.stderr):
+        return text
+    return "\n".join(_paint(line) for line in text.split("\n"))
+
+
+def _paint(line: str) -> str:
+    if line.startswith("error["):
+        head, _, rest = line.partition(": ")
+        return f"{style(head, 'red')}: {style(rest, 'bold')}"
+    if line.startswith("hint: "):
+        return style("hint", "cyan") + line[4:]
+    if line.lstrip().startswith("--> "):
+        return line.replace("-->", style("-->", "blue"), 1)
+    gutter, bar, rest = line.partition(" |")
+    if bar and (not gutter.strip() or gutter.strip().isdigit()):
+        rest = style(rest, "red") if set(rest.strip()) == {"^"} else rest
+        return style(gutter + bar, "blue") + rest
+    return line
+
+
+def table(rows: Sequence[Sequence[str]], header: Sequence[str] | None = None, stream: TextIO | None = None) -> str:
+    """Rows as aligned columns, two spaces apart; the last column is not padded."""
+    stream = stream or sys.stdout
+    every = ([list(header)] if header else []) + [list(row) for row in rows]
+    if not every:
+        return ""
+    widths = [max(_columns(row[column]) for row in every) for column in range(len(every[0]))]
+    lines = []
+    for number, row in enumerate(every):
+        cells = [cell + " " * (width - _columns(cell)) for cell, width in zip(row, widths, strict=True)]
+        line = "  ".join(cells).rstrip()
+        lines.append(style(line, "dim", stream) if header and number == 0 else line)
+    return "\n".join(lines)
+
+
+def os_problem(error: OSError) -> FastftError | None:
+    """An error of the disk that the user can mend; None when it looks like our mistake."""
+    import errno
+
+    where = f"`{error.filename}`" if error.filename else "a file"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        hint = "free some space, or name another folder with --out or FASTFT_CACHE"
+        return ResourceError(f"the disk is full: {where} could not be written", hint=hint, code="resource.disk-full")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return ResourceError(f"{where}: {(error.strerror or 'no permission').lower()}", code="resource.no-permission")
+    return None
+
+
+def bug(error: BaseException) -> int:
+    """Say that we are at fault and what to send us; exit code 1."""
+    import platform
+
+    import fastft
+
+    traceback()
+    words = sys.argv[1:]
+    say()
+    say(f"{style('error[internal]', 'red')}: {type(error).__name__}: {error}".rstrip(": "))
+    say(f"This is a bug in fastft. Please report it with the traceback above: {_REPORT}")
+    say(f"fastft {fastft.__version__}, Python {platform.python_version()}, {platform.platform()}")
+    say(f"command: fastft {' '.join(words)}")
+    return 1
+
+
+def traceback() -> None:
+    """The traceback of the exception that is being handled, to stderr."""
+    import traceback as module
+
+    module.print_exc(file=sys.stderr)
+
+
+def abandon_stdout() -> None:
+    """Let the interpreter's last flush of stdout go nowhere, without a message about it."""
+    import os
+
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
