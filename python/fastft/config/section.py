@@ -9,7 +9,7 @@ family, and `OneOf` is the type of a field that holds one.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import PydanticCustomError, core_schema
@@ -55,13 +55,14 @@ class OneOf:
         self.family = family
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        self._optional = type(None) in get_args(source)
         return core_schema.with_info_plain_validator_function(
             self._validate,
             serialization=core_schema.plain_serializer_function_ser_schema(self._serialize),
         )
 
     def _validate(self, value: Any, info: core_schema.ValidationInfo[Any]) -> Any:
-        if isinstance(value, Member):
+        if isinstance(value, Member) or (value is None and self._optional):
             return value
         if isinstance(value, str):  # `optimizer = "adamw"` is `{ kind = "adamw" }`
             value = {"kind": value}
@@ -83,8 +84,8 @@ class OneOf:
         return member.model_validate(rest)
 
     @staticmethod
-    def _serialize(value: Member) -> dict[str, Any]:
-        return {"kind": value.kind, **value.model_dump()}
+    def _serialize(value: Member | None) -> dict[str, Any] | None:
+        return None if value is None else {"kind": value.kind, **value.model_dump()}
 
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler

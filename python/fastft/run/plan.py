@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fastft.core.errors import ConfigError, Problem
 from fastft.core.units import format_bytes
+from fastft.models.devices import Device
+from fastft.models.precision import choose_dtype
 
 if TYPE_CHECKING:
     from fastft.config.schema import RunConfig
@@ -24,25 +26,6 @@ if TYPE_CHECKING:
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _MOST = 0.8
 """Part of the memory that an estimate may fill; the rest is for the allocator, CUDA's context and the system."""
-
-
-@dataclass(frozen=True)
-class Device:
-    """One device that can compute.
-
-    Attributes:
-        kind: `cpu` or `cuda`.
-        index: of the GPU, 0 for the CPU.
-        name: as the vendor calls it.
-        memory_bytes: free now.
-        bfloat16: whether it computes in it faster than in float32.
-    """
-
-    kind: Literal["cpu", "cuda"]
-    index: int
-    name: str
-    memory_bytes: int
-    bfloat16: bool
 
 
 @dataclass(frozen=True)
@@ -117,19 +100,6 @@ class Plan:
         return facts
 
 
-def devices() -> list[Device]:
-    """The devices of this machine: its GPUs, then the CPU."""
-    import torch
-
-    found = []
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            free, _ = torch.cuda.mem_get_info(index)
-            bfloat16 = torch.cuda.get_device_capability(index) >= (8, 0)
-            found.append(Device("cuda", index, torch.cuda.get_device_name(index), free, bfloat16))
-    return [*found, Device("cpu", 0, "CPU", _free_memory(), bfloat16=False)]
-
-
 def measure(folder: Path) -> Size | None:
     """A model's measures without reading its weights; None when the folder does not say."""
     try:
@@ -155,13 +125,15 @@ def make_plan(
 
     Args:
         config: the run.
-        devices: what there is, see `devices`.
+        devices: what there is, see `models.devices`.
         place: this process among those that train together.
         size: the model's measures, for the memory.
 
     Raises:
         ConfigError: with one `Problem` for each thing that this machine can't do.
     """
+    import torch
+
     place = place or Place()
     problems: list[Problem] = []
     windows = _windows(config)
@@ -185,10 +157,11 @@ def make_plan(
                 hint='use `"bfloat16"`, which has the range of float32, or `method.kind = "lora"`',
             )
         )
-    dtype = _dtype(config, device)
+    name = "cpu" if device.kind == "cpu" else f"cuda:{device.index}"
+    dtype = str(choose_dtype(config.model.dtype, torch.device(name))).removeprefix("torch.")
     share = math.ceil(windows / place.world)
     fixed, per_window = _memory(config, size, dtype) if size is not None else (0, 0)
-    room = int(device.memory_bytes * _MOST) // (place.world if device.kind == "cpu" else 1)
+    room = int(device.free_bytes * _MOST) // (place.world if device.kind == "cpu" else 1)
     if fixed + per_window > room and size is not None and config.batch.micro is None:
         problems.append(
             Problem(
@@ -204,7 +177,7 @@ def make_plan(
     micro = config.batch.micro or max(1, (room - fixed) // per_window if per_window else 1)
     micro = min(micro, share)
     return Plan(
-        device="cpu" if device.kind == "cpu" else f"cuda:{device.index}",
+        device=name,
         device_name=device.name,
         dtype=dtype,
         strategy=strategy,
@@ -216,7 +189,7 @@ def make_plan(
         tokens_per_step=windows * config.data.max_length,
         parameters=size.parameters if size is not None else 0,
         estimated_bytes=fixed + micro * per_window,
-        memory_bytes=device.memory_bytes,
+        memory_bytes=device.free_bytes,
         steps=config.steps,
     )
 
@@ -270,12 +243,6 @@ def _strategy(config: RunConfig, place: Place, problems: list[Problem]) -> Liter
     return config.strategy.kind
 
 
-def _dtype(config: RunConfig, device: Device) -> str:
-    if config.model.dtype != "auto":
-        return config.model.dtype
-    return "bfloat16" if device.bfloat16 else "float32"
-
-
 def _memory(config: RunConfig, size: Size, dtype: str) -> tuple[int, int]:
     """Bytes that are always there, and bytes of the activations of one window.
 
@@ -305,23 +272,3 @@ def _numbers_in(path: Path) -> int:
             raise ValueError("header too large")
         header = json.loads(file.read(length))
     return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
-
-
-def _free_memory() -> int:
-    """Bytes that could be used now: what the kernel says is available, within the limit of the cgroup."""
-    free = 8 << 30
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                free = int(line.split()[1]) << 10
-    except OSError:
-        return free  # no /proc: macOS and Windows
-    for limit, used in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ):
-        try:
-            free = min(free, max(1 << 30, int(Path(limit).read_text()) - int(Path(used).read_text())))
-        except (OSError, ValueError):
-            continue  # another version of cgroups, or no limit (`max`)
-    return free

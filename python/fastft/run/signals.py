@@ -48,6 +48,8 @@ class Signals:
     def deferred(self) -> Iterator[None]:
         """Only note a signal; the caller looks at `received` where it can stop."""
         self._deferred = True
+        if self.received is not None:  # what the handler raised was caught by someone else's `except Exception`
+            raise self._preempted(self.received)
         try:
             yield
         finally:
@@ -61,4 +63,8 @@ class Signals:
             os._exit(128 + number)
         self.received = name
         if not self._deferred:
-            raise Preempted(f"{name} stopped the run before its first step", hint="the same command starts it again")
+            raise self._preempted(name)
+
+    @staticmethod
+    def _preempted(name: str) -> Preempted:
+        return Preempted(f"{name} stopped the run before its first step", hint="the same command starts it again")
