@@ -13,7 +13,7 @@ _SHELLS = ["bash", "zsh", "fish"]
 @click.command("completion")
 @click.argument("shell", type=click.Choice(_SHELLS), required=False)
 def command(shell: str | None) -> None:
-    """Print the completion script of a shell.
+    r"""Print the completion script of a shell.
 
     \b
     bash:  fastft completion bash >> ~/.bashrc

@@ -68,7 +68,7 @@ class LazyGroup(click.Group):
 @click.version_option(fastft.__version__, message="fastft %(version)s")
 @click.option("-v", "--verbose", is_flag=True, help="Show the traceback of every error.")
 def cli(verbose: bool) -> None:
-    """Fine-tune language models: exact, fast, and honest about what was done.
+    r"""Fine-tune language models: exact, fast, and honest about what was done.
 
     \b
     fastft config init my.toml      a config to begin with

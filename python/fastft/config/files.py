@@ -7,64 +7,46 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from fastft.config.schema import RunConfig
-from fastft.core.errors import Origin, Problem
+from fastft.core.errors import Problem
 from fastft.core.registry import closest
 
 _GLOB = "*?["
 
 
-def file_problems(config: RunConfig, origins: Mapping[str, Origin]) -> list[Problem]:
+def file_problems(config: RunConfig, folder: Path | None) -> list[Problem]:
     """Name every file that the config names and that is not there.
 
     Args:
         config: a valid config.
-        origins: where its values were written; relative paths are also looked for beside those files.
+        folder: the config file's; relative paths are looked for there after the working directory.
     """
-    return [*_data(config, origins), *_template(config, origins), *_model(config)]
+    return [*_data(config, folder), *_template(config, folder), *_model(config)]
 
 
-def find(path: str, origin: Origin | None) -> Path | None:
-    """The file or folder a config's path means: from the working directory, else from the config's folder.
-
-    Returns:
-        None when it is in neither.
-    """
-    written = Path(path).expanduser()
-    if written.exists():
-        return written
-    if origin is None or origin.line is None or written.is_absolute():
-        return None
-    beside = Path(origin.source).parent / written
-    return beside if beside.exists() else None
-
-
-def _data(config: RunConfig, origins: Mapping[str, Origin]) -> Iterator[Problem]:
+def _data(config: RunConfig, folder: Path | None) -> Iterator[Problem]:
     for part, sources in (("train", config.data.train), ("eval", config.data.eval)):
         for index, source in enumerate(sources):
-            key = f"data.{part}.{index}.path"
-            origin = origins.get(key)
-            if any(char in source.path for char in _GLOB) and find(source.path, origin) is None:
-                if not _matches(source.path, origin):
-                    yield Problem("data.missing-file", key, f"no file matches `{source.path}`", _looked(origin))
-                continue
-            found = find(source.path, origin)
-            if found is None:
-                yield Problem("data.missing-file", key, f"there is no file `{source.path}`", _near(source.path, origin))
+            key, path = f"data.{part}.{index}.path", source.path
+            found = _find(path, folder)
+            if found is None and any(char in path for char in _GLOB):
+                if not _matches(path, folder):
+                    yield Problem("data.missing-file", key, f"no file matches `{path}`", _looked(path, folder))
+            elif found is None:
+                yield Problem("data.missing-file", key, f"there is no file `{path}`", _near(path, folder))
             elif found.is_dir() and not any(found.iterdir()):
-                yield Problem("data.missing-file", key, f"the folder `{source.path}` is empty")
+                yield Problem("data.missing-file", key, f"the folder `{path}` is empty")
             elif not os.access(found, os.R_OK):
-                yield Problem("data.unreadable", key, f"`{source.path}` may not be read", f"chmod +r {found}")
+                yield Problem("data.unreadable", key, f"`{path}` may not be read", f"chmod +r {found}")
 
 
-def _template(config: RunConfig, origins: Mapping[str, Origin]) -> Iterator[Problem]:
+def _template(config: RunConfig, folder: Path | None) -> Iterator[Problem]:
     name = config.data.template
-    origin = origins.get("data.template")
-    if name.endswith((".jinja", ".j2")) and find(name, origin) is None:
-        yield Problem("data.missing-file", "data.template", f"there is no file `{name}`", _near(name, origin))
+    if name.endswith((".jinja", ".j2")) and _find(name, folder) is None:
+        yield Problem("data.missing-file", "data.template", f"there is no file `{name}`", _near(name, folder))
 
 
 def _model(config: RunConfig) -> Iterator[Problem]:
@@ -92,40 +74,39 @@ def _model(config: RunConfig) -> Iterator[Problem]:
             )
 
 
-def _matches(pattern: str, origin: Origin | None) -> bool:
-    written = Path(pattern).expanduser()
-    if written.is_absolute():
-        roots, pattern = [Path(written.anchor)], str(written.relative_to(written.anchor))
-    else:
-        roots = _roots(origin)
-    return any(next(root.glob(pattern), None) is not None for root in roots)
+def _roots(path: Path, folder: Path | None) -> list[Path]:
+    """Where a path is looked for."""
+    if path.is_absolute():
+        return [Path(path.anchor)]
+    return [Path()] if folder is None or folder.resolve() == Path.cwd() else [Path(), folder]
 
 
-def _roots(origin: Origin | None) -> list[Path]:
-    """Where a relative path is looked for."""
-    beside = [Path(origin.source).parent] if origin is not None and origin.line is not None else []
-    return [Path(), *beside]
-
-
-def _near(path: str, origin: Origin | None) -> str | None:
-    """A file of a like name in the same folder, or how far the path does exist."""
+def _find(path: str, folder: Path | None) -> Path | None:
     written = Path(path).expanduser()
-    for base in _roots(origin):
-        folder = (base / written).parent
-        if folder.is_dir():
-            near = closest(written.name, _names(folder))
-            if near is not None:
-                return f"did you mean `{written.parent / near}`?"
-    return _looked(origin) if not written.is_absolute() else None
+    return next((root / written for root in _roots(written, folder) if (root / written).exists()), None)
 
 
-def _looked(origin: Origin | None) -> str:
-    """Where a relative path was looked for."""
-    here = f"looked in {Path.cwd()}"
-    if origin is None or origin.line is None:
-        return here
-    beside = Path(origin.source).parent.resolve()
-    return here if beside == Path.cwd() else f"{here} and {beside}"
+def _matches(pattern: str, folder: Path | None) -> bool:
+    written = Path(pattern).expanduser()
+    relative = str(written.relative_to(written.anchor))
+    return any(next(root.glob(relative), None) is not None for root in _roots(written, folder))
+
+
+def _near(path: str, folder: Path | None) -> str | None:
+    """A file of a like name in the same folder, or where it was looked for."""
+    written = Path(path).expanduser()
+    for root in _roots(written, folder):
+        parent = (root / written).parent
+        if parent.is_dir() and (near := closest(written.name, _names(parent))):
+            return f"did you mean `{written.parent / near}`?"
+    return _looked(path, folder)
+
+
+def _looked(path: str, folder: Path | None) -> str | None:
+    written = Path(path).expanduser()
+    if written.is_absolute():
+        return None if written.parent.is_dir() else f"there is no folder `{written.parent}`"
+    return f"looked in {' and '.join(str(root.resolve()) for root in _roots(written, folder))}"
 
 
 def _names(folder: Path) -> list[str]:

@@ -83,7 +83,7 @@ def load(path: str | Path, overrides: Iterable[str] = (), *, files: bool = False
         from fastft.config.files import file_problems
 
         known = [problem.key for problem in problems]
-        problems += [found for found in file_problems(readable, origins) if not _under(found.key, known)]
+        problems += [found for found in file_problems(readable, path.parent) if not _under(found.key, known)]
     if problems:
         raise ConfigError(_in_order([_placed(problem, origins, path) for problem in problems], draft))
     assert config is not None

@@ -14,6 +14,7 @@ VARIABLES: dict[str, str] = {
     "FASTFT_CACHE": "folder of prepared data and converted models; else $XDG_CACHE_HOME/fastft, else ~/.cache/fastft",
     "FASTFT_RUNS": "folder that holds the runs; else `runs` in the working directory",
     "FASTFT_OPS": "`reference` serves every op by its plain definition, to find out whether a kernel is at fault",
+    "FASTFT_CPU": "`generic`, `avx2` or `avx512`: the tier of compiled CPU kernels; else the best that the CPU has",
     "NO_COLOR": "any text: no colour (https://no-color.org)",
     "FORCE_COLOR": "any text: colour even where the output is no terminal",
     "COLUMNS": "width of the terminal, where it can't be asked",
