@@ -7,8 +7,8 @@
 
 use std::fmt::Write as _;
 
-use minijinja::value::{Kwargs, Value, ValueKind, from_args};
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Value, ValueKind, from_args};
 use minijinja::{Environment, Error, ErrorKind, Output, State};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
@@ -48,7 +48,10 @@ pub fn environment(now: Moment) -> Environment<'static> {
     });
     env.add_function("strftime_now", move |format: &str| {
         now.strftime(format).ok_or_else(|| {
-            Error::new(ErrorKind::InvalidOperation, format!("strftime_now does not know the format {format:?}"))
+            Error::new(
+                ErrorKind::InvalidOperation,
+                format!("strftime_now does not know the format {format:?}"),
+            )
         })
     });
     env.add_function("__generation", generation);
@@ -193,12 +196,15 @@ fn trim(value: &Value, chars: Option<String>) -> String {
 
 /// Methods of Python's types.
 fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
-    if let (Some(text), true) = (value.as_str(), args.is_empty() || matches!(args, [none] if none.is_none())) {
+    if let (Some(text), true) = (value.as_str(), args.is_empty() || matches!(args, [none] if none.is_none()))
+    {
         match name {
             "strip" => return Ok(Value::from(text.trim_matches(is_space))),
             "lstrip" => return Ok(Value::from(text.trim_start_matches(is_space))),
             "rstrip" => return Ok(Value::from(text.trim_end_matches(is_space))),
-            "split" => return Ok(text.split(is_space).filter(|word| !word.is_empty()).map(Value::from).collect()),
+            "split" => {
+                return Ok(text.split(is_space).filter(|word| !word.is_empty()).map(Value::from).collect());
+            }
             _ => {}
         }
     }

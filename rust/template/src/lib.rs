@@ -12,10 +12,11 @@ mod python;
 
 use fastft_record::{Conversation, Message};
 use minijinja::Environment;
-use minijinja::value::{Serde, Value};
+use minijinja::value::Serde;
 
 pub use date::Moment;
 pub use marks::Marks;
+pub use minijinja::value::Value;
 
 /// A template that can't be compiled or a conversation that it refuses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +57,11 @@ impl Template {
     ///
     /// # Errors
     /// `TemplateError` with what the template says, or with what went wrong in it.
-    pub fn render(&self, conversation: &Conversation, add_generation_prompt: bool) -> Result<String, TemplateError> {
+    pub fn render(
+        &self,
+        conversation: &Conversation,
+        add_generation_prompt: bool,
+    ) -> Result<String, TemplateError> {
         self.render_values(&messages(conversation), &tools(conversation), add_generation_prompt, None)
     }
 
@@ -129,7 +134,8 @@ fn message_value(message: &Message) -> Value {
 /// What MiniJinja says, with the line in the template, on one line.
 fn message(error: &minijinja::Error) -> String {
     let detail = error.detail().map_or_else(|| error.to_string(), ToOwned::to_owned);
-    let text = error.line().map_or_else(|| detail.clone(), |line| format!("{detail} (line {line} of the template)"));
+    let text =
+        error.line().map_or_else(|| detail.clone(), |line| format!("{detail} (line {line} of the template)"));
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -172,7 +178,10 @@ mod tests {
 
     #[test]
     fn strip_strips_what_python_strips() {
-        assert_eq!(render("[{{ messages[1].content.strip() }}|{{ messages[1].content | trim }}]", &hello()).unwrap(), "[yes|yes]");
+        assert_eq!(
+            render("[{{ messages[1].content.strip() }}|{{ messages[1].content | trim }}]", &hello()).unwrap(),
+            "[yes|yes]"
+        );
     }
 
     #[test]
@@ -193,7 +202,8 @@ mod tests {
 
     #[test]
     fn a_template_that_never_ends_runs_out_of_fuel() {
-        let source = "{% for a in range(9999) %}{% for b in range(9999) %}{% set c = a * b %}{% endfor %}{% endfor %}";
+        let source =
+            "{% for a in range(9999) %}{% for b in range(9999) %}{% set c = a * b %}{% endfor %}{% endfor %}";
         assert!(render(source, &hello()).is_err());
     }
 
@@ -204,7 +214,9 @@ mod tests {
         assert!(template.has_generation());
         let conversation = hello();
         let marks = Marks { open: '\u{FDD0}', close: '\u{FDD1}' };
-        let text = template.render_values(&messages(&conversation), &tools(&conversation), false, Some(marks)).unwrap();
+        let text = template
+            .render_values(&messages(&conversation), &tools(&conversation), false, Some(marks))
+            .unwrap();
         let (text, spans) = marks::take(&text, marks);
         assert_eq!(text, template.render(&conversation, false).unwrap());
         assert_eq!(text, "user1hi <b>assistant2 yes\u{1c}");

@@ -25,7 +25,8 @@ pub fn choose<'a>(texts: impl Iterator<Item = &'a str>) -> Option<(Marks, Marks)
             }
         }
     }
-    let mut free = (0..32_u32).filter(|index| !used[*index as usize]).filter_map(|index| char::from_u32(0xFDD0 + index));
+    let mut free =
+        (0..32_u32).filter(|index| !used[*index as usize]).filter_map(|index| char::from_u32(0xFDD0 + index));
     let mut pair = || Some(Marks { open: free.next()?, close: free.next()? });
     Some((pair()?, pair()?))
 }

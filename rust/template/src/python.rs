@@ -235,6 +235,9 @@ mod tests {
         );
         let indented = Dumps { indent: Some("  ".into()), ..Dumps::default() };
         let list = Value::from(Serde(serde_json::json!([1, [], {"a": [2]}])));
-        assert_eq!(indented.dumps(&list).unwrap(), "[\n  1,\n  [],\n  {\n    \"a\": [\n      2\n    ]\n  }\n]");
+        assert_eq!(
+            indented.dumps(&list).unwrap(),
+            "[\n  1,\n  [],\n  {\n    \"a\": [\n      2\n    ]\n  }\n]"
+        );
     }
 }

@@ -4,10 +4,12 @@
 //! the reference's own regular expressions and asks the reference's own model for each word once;
 //! it is taken only for pipelines whose every part it knows.
 
+mod control;
 mod inert;
 mod library;
 mod words;
 
+pub use control::ControlTokens;
 pub use library::Library;
 
 /// Token ids, and where in the text each comes from.

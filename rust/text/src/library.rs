@@ -24,7 +24,9 @@ impl Library {
         if let tokenizers::ModelWrapper::BPE(model) = inner.get_model()
             && model.dropout.is_some_and(|p| p > 0.0)
         {
-            return Err(TextError::Load("its BPE has dropout, so ids would be random; set `dropout` to null".into()));
+            return Err(TextError::Load(
+                "its BPE has dropout, so ids would be random; set `dropout` to null".into(),
+            ));
         }
         let mut added: Vec<AddedToken> = inner
             .get_added_tokens_decoder()
@@ -55,7 +57,10 @@ impl Library {
     /// `TextError` when the tokenizer refuses an empty text.
     pub fn surroundings(&self) -> Result<(Vec<u32>, Vec<u32>), TextError> {
         let probe = |text: &str, special: bool| {
-            let encoding = self.inner.encode_fast(text, special).map_err(|error| TextError::Encode(error.to_string()))?;
+            let encoding = self
+                .inner
+                .encode_fast(text, special)
+                .map_err(|error| TextError::Encode(error.to_string()))?;
             Ok::<_, TextError>(encoding.get_ids().to_vec())
         };
         let (bare, full) = (probe("a", false)?, probe("a", true)?);

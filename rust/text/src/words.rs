@@ -75,7 +75,11 @@ impl Words {
         let mut tokens: Vec<_> = tokenizer.get_added_tokens_decoder().into_iter().collect();
         tokens.sort_unstable_by_key(|(id, _)| *id);
         let simple = tokens.iter().all(|(_, token)| {
-            !(token.lstrip || token.rstrip || token.single_word || token.normalized || token.content.is_empty())
+            !(token.lstrip
+                || token.rstrip
+                || token.single_word
+                || token.normalized
+                || token.content.is_empty())
         });
         if !simple {
             return None;
@@ -106,12 +110,8 @@ impl Words {
                 tables.push((self.owner, Table::default()));
                 tables.len() - 1
             });
-            let mut writer = Writer {
-                words: self,
-                model,
-                table: &mut tables[at].1,
-                out: Encoding::default(),
-            };
+            let mut writer =
+                Writer { words: self, model, table: &mut tables[at].1, out: Encoding::default() };
             writer.out.ids.reserve(text.len() / 3);
             writer.out.offsets.reserve(text.len() / 3);
             let mut from = 0;
