@@ -171,7 +171,9 @@ def _engine() -> Iterator[Finding]:
     if found:
         yield Finding("engine", "data engine", f"{found[0].name}, {format_bytes(found[0].stat().st_size)}")
     else:
-        yield Finding("engine", "data engine", "not built", "bad", "make build, in the source tree; or pip install fastft")
+        yield Finding(
+            "engine", "data engine", "not built", "bad", "make build, in the source tree; or pip install fastft"
+        )
 
 
 def _extras() -> Iterator[Finding]:
@@ -201,7 +203,7 @@ def _tools() -> Iterator[Finding]:
 
 
 def _from_pip(tool: str) -> str | None:
-    """pip's nvcc lies in its own folder, not on the path."""
+    """The nvcc that pip installs lies in a folder of its own, not on the path."""
     import sysconfig
 
     found = sorted(Path(sysconfig.get_path("purelib")).glob(f"nvidia/*/bin/{tool}"))

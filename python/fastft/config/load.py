@@ -8,6 +8,7 @@ left to right: the value is TOML, a bare word is a string, an empty value takes 
 from __future__ import annotations
 
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -26,6 +27,8 @@ from fastft.core.errors import ConfigError, Origin, Problem
 
 DEFAULT = Origin("default")
 _SET = "--set "
+_MOST_BYTES = 2**20
+_NOT_TOML = (".yaml", ".yml", ".json", ".jsonl", ".txt", ".py")
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class _Draft:
     tree: dict[str, Any] = field(default_factory=dict)
     spots: dict[KeyPath, Spot] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
+    overrides: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -74,7 +78,8 @@ def load(path: str | Path, overrides: Iterable[str] = (), *, files: bool = False
     path = Path(path)
     draft = _Draft()
     _read(path, draft, ())
-    for override in overrides:
+    draft.overrides = list(overrides)
+    for override in draft.overrides:
         _apply(override, draft)
     config, problems, readable = _validate(draft)
     problems = draft.problems + problems
@@ -92,8 +97,15 @@ def load(path: str | Path, overrides: Iterable[str] = (), *, files: bool = False
 
 def _read(path: Path, draft: _Draft, above: tuple[Path, ...], asked: Origin | None = None) -> None:
     """Read a file and what it extends into the draft, the farthest first."""
+    if path.suffix in _NOT_TOML:
+        said = f"`{path}` is no TOML file"
+        raise _unreadable(path, said, "`fastft config init` writes a config to begin with", asked)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise _unreadable(path, f"`{path}` is larger than 1 MiB, which no config is", None, asked)
+        text = content.decode("utf-8-sig")
     except FileNotFoundError:
         raise _unreadable(path, f"there is no file `{path}`", _similar(path), asked) from None
     except IsADirectoryError:
@@ -118,7 +130,7 @@ def _read(path: Path, draft: _Draft, above: tuple[Path, ...], asked: Origin | No
             said = f"`extends` names one file, got {json.dumps(base, default=str)}"
             draft.problems.append(Problem("config.invalid-value", "extends", said, None, here))
         else:
-            target = path.parent / Path(base).expanduser()
+            target = Path(os.path.normpath(path.parent / Path(base).expanduser()))
             chain = (*above, path)
             if any(target.resolve() == known.resolve() for known in chain):
                 said = f"`extends` goes in a circle: {' -> '.join(str(p) for p in (*chain, target))}"
@@ -159,13 +171,15 @@ def _apply(override: str, draft: _Draft) -> None:
     try:
         path = _split(name)
     except tomllib.TOMLDecodeError:
-        return refuse("bad-override", f"`{name}` is no dotted key", "for example --set optimizer.lr=2e-4")
+        said = f"`{name}` is no dotted key" if name else f"`{override}` has no key"
+        return refuse("bad-override", said, "for example --set optimizer.lr=2e-4")
     if not equals:
         return refuse("bad-override", f"`{override}` has no `=`", f"write --set {override}=VALUE")
     try:
         value = _value(text)
     except tomllib.TOMLDecodeError:
-        return refuse("bad-override", f"`{text}` is no TOML value", f"in a shell, quote the whole: --set '{name}=...'")
+        hint = "look at its quotes and brackets; in a shell, single quotes go round the whole"
+        return refuse("bad-override", f"`{text}` is no TOML value", hint)
     current: Any = draft.tree  # a table or a list
     done: KeyPath = ()
     for step, part in enumerate(path):
@@ -259,6 +273,7 @@ def _validate(draft: _Draft) -> tuple[RunConfig | None, list[Problem], RunConfig
     """
     tree = json.loads(json.dumps(draft.tree, default=str))
     problems: list[Problem] = []
+    taken: list[str | None] = []
     config: RunConfig | None = None
     for _ in range(5):  # each round finds what the one before hid: a bad table's neighbours, then whole-table rules
         try:
@@ -266,15 +281,14 @@ def _validate(draft: _Draft) -> tuple[RunConfig | None, list[Problem], RunConfig
             break
         except ValidationError as refused:
             found = [problem_of(error, tree, draft.spots) for error in refused.errors(include_url=False)]
-        wrong = [problem.key for problem in problems]
-        problems += [problem for problem, _ in found if not _under(problem.key, wrong)]
+        problems += [problem for problem, path in found if not _under(dotted(path), taken)]
+        taken += [dotted(path) for _, path in found]
         pruned = [_prune(tree, path) for _, path in found]
         if not any(pruned):
             break
     if config is None:
         return None, problems, _stand_in(tree)
-    wrong = [problem.key for problem in problems]
-    problems += [problem for problem in _conflicts(config) if not _under(problem.key, wrong)]
+    problems += [problem for problem in _conflicts(config) if not _under(problem.key, taken)]
     return config, problems, config
 
 
@@ -338,7 +352,7 @@ def _placed(problem: Problem, origins: Mapping[str, Origin], path: Path) -> Prob
 
 def _in_order(problems: list[Problem], draft: _Draft) -> list[Problem]:
     files = list(draft.texts)
-    sets = [spot.key.source for spot in draft.spots.values() if spot.key.source.startswith(_SET)]
+    sets = [f"{_SET}{override}" for override in draft.overrides]
 
     def place(problem: Problem) -> tuple[int, float, int, int]:
         origin = problem.origin

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from fastft.config.dump import toml_value
 from fastft.config.fields import class_at, docs, keys, or_list
 from fastft.config.schema import RunConfig
 from fastft.config.toml import Path, Spot, dotted
@@ -68,12 +69,17 @@ def problem_of(error: ErrorDetails, tree: dict[str, Any], spots: Mapping[Path, S
     match error["type"]:
         case "extra_forbidden":
             return _unknown_key(path, tree, spots), path
+        case "missing" if isinstance(path[-1], int):  # an element of a list of fixed length
+            where = path[:-1]
+            table = class_at(RunConfig, where[:-1], tree)
+            expected = keys(table)[str(where[-1])].type_name if table and str(where[-1]) in keys(table) else "more"
+            message = f"`{dotted(where)}`: expected a {expected}, got {toml_text(error['input'])}"
+            return Problem("config.invalid-value", dotted(where), message, None, _origin(where, spots)), where
         case "missing":
             return _missing(path, tree, spots), path
         case "kind_missing":
-            example = f'for example `kind = "{context["kinds"][0]}"`' if context["kinds"] else None
-            said = f"`{key}` has no `kind`: {_words(context['kinds'])}"
-            return Problem("config.missing-kind", key, said, example and f"add one, {example}", at_value), path
+            hint = f'add `kind = "..."`: {_words(context["kinds"])}'
+            return Problem("config.missing-kind", key, f"`{key}` has no `kind`", hint, at_value), path
         case "kind_unknown":
             kinds, kind = context["kinds"], context["kind"]
             near = closest(kind, kinds)
@@ -103,9 +109,7 @@ def problem_of(error: ErrorDetails, tree: dict[str, Any], spots: Mapping[Path, S
 
 def toml_text(value: Any) -> str:
     """A value as it would stand in the file, cut when it is long."""
-    if isinstance(value, dict):
-        return "a table"
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = "a table" if isinstance(value, dict) else toml_value(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -143,10 +147,11 @@ def _stale_hint(path: Path, kind: Any, spots: Mapping[Path, Spot]) -> str | None
 
 def _nearest_hint(name: str, parents: Path, table: type[Section] | None, tree: dict[str, Any]) -> str | None:
     here = [*keys(table)] if table is not None else []
+    if known := _KNOWN_ELSEWHERE.get(name):
+        return f"did you mean `{known}`?"
     if table is not None and (near := closest(name, here)):
         return f"did you mean `{near}`?"
-    elsewhere = [known] if (known := _KNOWN_ELSEWHERE.get(name)) else _places(name, tree)
-    if elsewhere:
+    if elsewhere := _places(name, tree):
         return f"did you mean {or_list([f'`{place}`' for place in elsewhere[:3]])}?"
     if not here:
         return "it has no keys but `kind`" if parents else None
@@ -192,6 +197,8 @@ def _not_a_choice(path: Path, error: ErrorDetails, context: Mapping[str, Any], o
 def _type_hint(kind: str, path: Path, value: Any, origin: Origin | None) -> str | None:
     """For a value of the wrong type, how the right one is written."""
     name = path[-1]
+    if kind == "string_pattern_mismatch" and path == ("name",):
+        return "letters, digits, `.`, `_` and `-`, and a letter or digit first"
     on_command_line = origin is not None and origin.source.startswith("--set ")
     if kind == "string_type" and isinstance(value, int | float):
         text = json.dumps(value)
@@ -214,8 +221,8 @@ def _type_hint(kind: str, path: Path, value: Any, origin: Origin | None) -> str 
 def _keys_hint(path: Path, tree: dict[str, Any]) -> str | None:
     parent = class_at(RunConfig, path[:-1], tree)
     key = keys(parent).get(str(path[-1])) if parent is not None and path else None
-    if key is None and parent is not None and len(path) > 1 and isinstance(path[-1], int):
-        return f"write `[[{dotted(path[:-1])}]]` and its keys below"
+    if key is None and len(path) > 1 and isinstance(path[-1], int):
+        return f"write `[[{dotted(path[:-1])}]]` and its keys below, or `{{ path = ... }}` in the list"
     if key is not None and key.one_of is not None:
         return f'write `[{dotted(path)}]` and `kind = "..."` below it: {_words(key.one_of.family.names())}'
     return f"write `[{dotted(path)}]` and its keys below" if key is not None else None

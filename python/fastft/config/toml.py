@@ -8,6 +8,7 @@ is then known to be valid, and notes places. A path is a tuple of keys and list 
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import tomllib
 from bisect import bisect_right
@@ -63,6 +64,9 @@ def parse(text: str, source: str) -> Document:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([_syntax_problem(str(error), text, source)]) from None
+    except RecursionError:
+        said = "lists or tables are nested too deeply to be a config"
+        raise ConfigError([Problem("config.syntax", None, said, None, Origin(source))]) from None
     scanner = _Scanner(text, source)
     scanner.scan()
     return Document(values, scanner.spots)
@@ -277,6 +281,11 @@ def _explain(what: str, content: str) -> tuple[str, str | None]:
         if colon and _BARE.fullmatch(name):
             return f"`{name}` is followed by `:`", f"TOML writes `{name} = {after or '...'}`"
         return "a key is followed by no `=`", None
+    if what.startswith("Illegal character") and "\\n" not in what:
+        return "a control character stands in the file", r"take it out, or write it in a text as `\u001b`"
+    if what.startswith(("Unescaped '\\'", "Invalid hex value", "Invalid unicode")):
+        plain = value.strip('"')
+        return "in double quotes a backslash begins an escape", f"single quotes keep it: `{key} = '{plain}'`"
     if what.startswith(("Illegal character", "Unterminated string", "Expected '\"'", 'Expected "\'"')):
         return "a text is not closed on its line", 'it ends with the quote it began with; long texts stand in `"""`'
     if what.startswith("Unclosed array") or what.startswith("Unclosed inline table"):
@@ -291,7 +300,4 @@ def _explain(what: str, content: str) -> tuple[str, str | None]:
 
 def dotted(path: Path) -> str:
     """A path as a user writes it: `data.train.0.path`; parts that are no bare key are quoted."""
-    return ".".join(
-        str(part) if isinstance(part, int) or _BARE.fullmatch(part) else '"' + part.replace('"', '\\"') + '"'
-        for part in path
-    )
+    return ".".join(str(part) if isinstance(part, int) or _BARE.fullmatch(part) else json.dumps(part) for part in path)

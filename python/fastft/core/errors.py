@@ -69,12 +69,14 @@ def _block(problem: Problem) -> str:
     return "\n".join(lines)
 
 
-def excerpt(origin: Origin, width: int = 72) -> list[str]:
+def excerpt(origin: Origin, width: int = 64) -> list[str]:
     """The source line with a caret line below it, cut to what is meant when the line is long."""
     if origin.line is None or origin.text is None:
         return []
     gutter = " " * len(str(origin.line))
-    text, column = origin.text.replace("\t", " "), origin.column - 1
+    # What a file says must not steer the terminal.
+    text = "".join(c if c.isprintable() else " " if c == "\t" else "\ufffd" for c in origin.text)
+    column = origin.column - 1
     marked = min(origin.width, width)
     if len(text) > width:
         start = max(0, min(column - 8, len(text) - width))
