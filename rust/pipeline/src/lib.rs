@@ -1,4 +1,22 @@
 //! From rows to packed batches: align, encode, truncate, store, plan, assemble.
+//!
+//! The order of documents and the bytes of the store are a function of the plan alone: any number
+//! of threads makes the same.
 
 pub mod align;
+pub mod batch;
+pub mod encode;
+pub mod error;
 pub mod format;
+mod inputs;
+pub mod key;
+pub mod order;
+pub mod pack;
+pub mod plan;
+pub mod quarantine;
+pub mod run;
+pub mod store;
+pub mod truncate;
+mod worker;
+
+pub use error::EngineError;

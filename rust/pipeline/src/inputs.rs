@@ -1,0 +1,147 @@
+//! Opening sources: their files, how rows lie in them, and which format they have.
+
+use std::path::PathBuf;
+
+use fastft_record::Code;
+use fastft_source::{Chunks, FileMap, Layout, detect, expand};
+use serde_json::Value;
+
+use crate::error::EngineError;
+use crate::format::{Format, Text};
+use crate::key::{Digests, Files};
+use crate::plan::{Plan, Rows, SourcePlan, Truncate};
+use crate::worker;
+
+/// Rows that are looked at to find a format.
+const SNIFFED_ROWS: usize = 200;
+
+/// One source, ready to be read.
+#[derive(Debug)]
+pub struct Opened {
+    /// Which fields are which.
+    pub format: Format,
+    /// Whether the format was found from rows.
+    pub guessed: bool,
+    /// How rows lie in each file.
+    pub layouts: Vec<Layout>,
+    /// Sentences for the user.
+    pub warnings: Vec<String>,
+}
+
+/// The files of each source with their digests.
+///
+/// # Errors
+/// When a source has none, or one can't be read.
+pub fn files(plan: &Plan, digests: &mut Digests) -> Result<Vec<Files>, EngineError> {
+    let of_source = |source: &SourcePlan| -> Result<Files, EngineError> {
+        let mut files = Files::new();
+        for path in expand(&source.path)? {
+            let (digest, size) = digests.of(&path)?;
+            files.push((path, digest, size));
+        }
+        Ok(files)
+    };
+    plan.sources.iter().map(of_source).collect()
+}
+
+/// Look into the files of a source.
+///
+/// # Errors
+/// When its format can't be found, or does not go with the plan.
+pub fn open(plan: &Plan, source: &SourcePlan, files: &Files) -> Result<Opened, EngineError> {
+    let unit = source.format.as_ref().map_or_else(Default::default, Format::unit);
+    let mut layouts = Vec::new();
+    let mut warnings = Vec::new();
+    for (path, _, _) in files {
+        let detected = detect(path, &FileMap::open(path)?, unit)?;
+        layouts.push(detected.layout);
+        warnings.extend(detected.warning);
+    }
+    let (format, guessed) = match &source.format {
+        Some(format) => (format.clone(), false),
+        None => (guess(source, files, &layouts)?, true),
+    };
+    for ((path, _, _), layout) in files.iter().zip(&layouts) {
+        let refuse = |message: String, hint: &str| {
+            Err(EngineError::Format { message, hint: hint.to_owned(), path: path.clone() })
+        };
+        let is_text = format.is_text();
+        if matches!(layout, Layout::Text(_)) && !is_text {
+            let message =
+                format!("source `{}` has a format of conversations, but the file is plain text", source.name);
+            return refuse(message, "set the source's format to `text`, or give it rows of JSON");
+        }
+        if is_text && plan.rows == Rows::Conversation {
+            let message =
+                format!("source `{}` is plain text, but the stage learns from conversations", source.name);
+            return refuse(message, "use the stage `pretrain`, or name the source's `format`");
+        }
+        if is_text && plan.truncate == Truncate::Turns {
+            return refuse(
+                "`truncate = \"turns\"` is for conversations, the source is text".into(),
+                "use `split`",
+            );
+        }
+        if !is_text && plan.truncate == Truncate::Split {
+            let message = "`truncate = \"split\"` is for text, the source has conversations".into();
+            return refuse(message, "use `turns`, `right`, `left` or `drop`");
+        }
+        if !is_text && plan.tokenizer.template.is_none() {
+            let message = "the source has conversations, but the tokenizer has no chat template".into();
+            return refuse(message, "set `data.template` to a built-in name or a `.jinja` file");
+        }
+    }
+    Ok(Opened { format, guessed, layouts, warnings })
+}
+
+fn guess(source: &SourcePlan, files: &Files, layouts: &[Layout]) -> Result<Format, EngineError> {
+    if layouts.iter().all(|layout| matches!(layout, Layout::Text(_))) {
+        return Ok(Format::Text(Text::default()));
+    }
+    let mut rows: Vec<Value> = Vec::new();
+    let mut first_error = None;
+    let mut seen = 0;
+    for ((path, _, _), layout) in files.iter().zip(layouts) {
+        let map = FileMap::open(path)?;
+        let chunks = Chunks::new(&map, *layout, 1 << 20);
+        for row in chunks.flat_map(|chunk| chunk.rows).take(SNIFFED_ROWS - seen) {
+            seen += 1;
+            let bytes = &map[row.start..row.end];
+            let parsed = match (row.fault, std::str::from_utf8(bytes)) {
+                (Some(fault), _) => Err(fault),
+                (None, Ok(text)) => worker::parse(text),
+                (None, Err(error)) => Err(fastft_record::RowError::new(Code::Utf8, error.to_string())),
+            };
+            match parsed {
+                Ok(value) => rows.push(value),
+                Err(error) => first_error = first_error.or(Some((path.clone(), row.line, error))),
+            }
+        }
+        if seen >= SNIFFED_ROWS {
+            break;
+        }
+    }
+    if let Some(format) = Format::guess_all(&rows) {
+        return Ok(format);
+    }
+    let path: PathBuf = files.first().map(|file| file.0.clone()).unwrap_or_default();
+    if let (Some((path, line, error)), true) = (first_error, rows.is_empty()) {
+        return Err(EngineError::Row { code: error.code.as_str().into(), reason: error.reason, path, line });
+    }
+    let message = match rows.first() {
+        None => format!("source `{}` has no rows", source.name),
+        Some(row) => {
+            let keys = row
+                .as_object()
+                .map(|row| row.keys().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", "));
+            format!(
+                "the format of source `{}` can't be told from its columns: {}",
+                source.name,
+                keys.unwrap_or_default()
+            )
+        }
+    };
+    let hint =
+        "name it: `format = { kind = \"alpaca\", instruction = \"...\", output = \"...\" }`".to_owned();
+    Err(EngineError::Format { message, hint, path })
+}

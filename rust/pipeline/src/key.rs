@@ -1,0 +1,116 @@
+//! The key of a token store: what its tokens depend on, and nothing else.
+//!
+//! Files enter by content. Their digests are kept by (size, mtime, inode), so that an unchanged
+//! file is not read again; a file that changed within the last two seconds is not kept, as a later
+//! write could leave all three as they are.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use fastft_record::KeyHasher;
+use fastft_source::FileMap;
+use serde::{Deserialize, Serialize};
+
+use crate::error::EngineError;
+use crate::plan::Plan;
+
+/// Raised whenever the engine would make other tokens, or store them otherwise.
+pub const FORMAT_VERSION: u32 = 1;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Known {
+    size: u64,
+    mtime_ns: i128,
+    inode: u64,
+    digest: String,
+}
+
+/// Digests of files by path.
+#[derive(Debug, Default)]
+pub struct Digests {
+    path: PathBuf,
+    known: BTreeMap<String, Known>,
+    changed: bool,
+}
+
+impl Digests {
+    /// Read what is known; a damaged or missing file is an empty one.
+    #[must_use]
+    pub fn open(path: PathBuf) -> Self {
+        let known =
+            fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        Self { path, known, changed: false }
+    }
+
+    /// The BLAKE3 digest of a file's content and its size.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn of(&mut self, file: &Path) -> Result<(String, u64), EngineError> {
+        let meta = fs::metadata(file).map_err(EngineError::io(file))?;
+        let mtime_ns = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
+        let name = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned()).to_string_lossy().into_owned();
+        if let Some(known) = self.known.get(&name)
+            && (known.size, known.mtime_ns, known.inode) == (meta.len(), mtime_ns, meta.ino())
+        {
+            return Ok((known.digest.clone(), known.size));
+        }
+        let digest = blake3::hash(&FileMap::open(file)?).to_hex()[..32].to_owned();
+        let age = meta.modified().ok().and_then(|time| SystemTime::now().duration_since(time).ok());
+        if age.is_some_and(|age| age > Duration::from_secs(2)) {
+            let known = Known { size: meta.len(), mtime_ns, inode: meta.ino(), digest: digest.clone() };
+            self.known.insert(name, known);
+            self.changed = true;
+        }
+        Ok((digest, meta.len()))
+    }
+
+    /// Write what is known, if it changed.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn save(&self) -> Result<(), EngineError> {
+        if !self.changed {
+            return Ok(());
+        }
+        let temporary = self.path.with_extension(format!("tmp-{}", std::process::id()));
+        let write = || -> std::io::Result<()> {
+            let mut file = fs::File::create(&temporary)?;
+            file.write_all(&serde_json::to_vec(&self.known)?)?;
+            fs::rename(&temporary, &self.path)
+        };
+        write().map_err(EngineError::io(&self.path))
+    }
+}
+
+/// The files of one source with their digests and sizes.
+pub type Files = Vec<(PathBuf, String, u64)>;
+
+/// The key of the plan's token store.
+#[must_use]
+pub fn key(plan: &Plan, files: &[Files]) -> String {
+    let mut hasher = KeyHasher::new("fastft tokens");
+    hasher.field("version", FORMAT_VERSION.to_le_bytes());
+    for (source, files) in plan.sources.iter().zip(files) {
+        hasher.field("source", &source.name);
+        hasher.field("format", serde_json::to_vec(&source.format).unwrap_or_default());
+        hasher.field("rows", format!("{:?}", source.rows));
+        for (path, digest, _) in files {
+            // reports name rows by path, so a store belongs to the path it was made from
+            hasher.field("path", path.to_string_lossy().as_bytes()).field("digest", digest);
+        }
+    }
+    hasher
+        .field("rows", format!("{:?}", plan.rows))
+        .field("tokenizer", &plan.tokenizer.key)
+        .field("template", plan.tokenizer.template.as_deref().unwrap_or_default())
+        .field("template key", &plan.tokenizer.template_key)
+        .field("encode", format!("{:?}", plan.encode))
+        .field("max_length", plan.max_length.to_le_bytes())
+        .field("truncate", format!("{:?}", plan.truncate));
+    hasher.key()
+}

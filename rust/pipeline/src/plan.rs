@@ -1,0 +1,118 @@
+//! What a run of the engine is to do: made by Python from the config, passed as JSON.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::encode::EncodeOptions;
+use crate::format::Format;
+
+/// One source.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourcePlan {
+    /// What reports call it.
+    pub name: String,
+    /// A file, folder or pattern.
+    pub path: PathBuf,
+    /// Its format; absent means found from the first rows.
+    #[serde(default)]
+    pub format: Option<Format>,
+    /// Only the first so many rows.
+    #[serde(default)]
+    pub rows: Option<u64>,
+}
+
+/// What becomes of a row that is longer than `max_length`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Truncate {
+    /// It is left out and counted.
+    Drop,
+    /// It ends the run.
+    Error,
+    /// Its end is cut off; the end token stays.
+    Right,
+    /// Its beginning is cut off.
+    Left,
+    /// The oldest turns are left out, the system message stays.
+    Turns,
+    /// It becomes several documents (text only).
+    Split,
+}
+
+/// What rows are: decides which formats a stage accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rows {
+    /// Conversations only.
+    Conversation,
+    /// Text, or conversations rendered to text.
+    Text,
+}
+
+/// Tokenizer and template.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenizerPlan {
+    /// Path of tokenizer.json.
+    pub file: PathBuf,
+    /// Hash of everything that decides ids.
+    pub key: String,
+    /// Ids are below this.
+    pub vocab_size: u32,
+    /// `bos_token` and so on.
+    #[serde(default)]
+    pub special_tokens: BTreeMap<String, String>,
+    /// Source of the chat template.
+    #[serde(default)]
+    pub template: Option<String>,
+    /// Hash of the template and how it is rendered and masked.
+    #[serde(default)]
+    pub template_key: String,
+}
+
+/// A whole run.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// In the config's order.
+    pub sources: Vec<SourcePlan>,
+    /// What rows are.
+    pub rows: Rows,
+    /// Tokenizer and template.
+    pub tokenizer: TokenizerPlan,
+    /// How documents are encoded.
+    pub encode: EncodeOptions,
+    /// Tokens of the longest document.
+    pub max_length: u32,
+    /// What becomes of longer ones.
+    pub truncate: Truncate,
+    /// End the run at the first bad row.
+    pub fail_on_bad: bool,
+    /// Worker threads; 0 is one a core.
+    #[serde(default)]
+    pub threads: usize,
+    /// Folder of all token stores.
+    pub cache: PathBuf,
+}
+
+impl Plan {
+    /// Read a plan.
+    ///
+    /// # Errors
+    /// When it is not what this version of the engine expects.
+    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    /// How many workers to start.
+    #[must_use]
+    pub fn num_threads(&self) -> usize {
+        if self.threads > 0 {
+            return self.threads;
+        }
+        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    }
+}

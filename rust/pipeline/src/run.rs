@@ -1,0 +1,351 @@
+//! A run of the engine: from a plan to a token store, or to the one that is there already.
+//!
+//! One thread cuts files into chunks, `threads` workers make tokens of them, and the caller's thread
+//! writes the results in the order of the chunks. At most four chunks a worker are under way, so
+//! memory does not grow with the data.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use fastft_record::{Books, SourceBooks};
+use fastft_source::{Chunks, FileMap, Row};
+use serde_json::json;
+
+use crate::encode::{Encoder, EncoderError};
+use crate::error::EngineError;
+use crate::inputs::{self, Opened};
+use crate::key::{self, Digests, Files};
+use crate::plan::{Plan, Truncate};
+use crate::quarantine::Quarantine;
+use crate::store::{InputFile, Manifest, REJECTED, Source, Store, Writer};
+use crate::worker::{Done, Input, Rules};
+
+pub use crate::worker::Progress;
+
+/// Bytes of a chunk.
+const CHUNK_BYTES: usize = 1 << 18;
+const CHUNKS_A_WORKER: usize = 4;
+
+/// Where the tokens are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    /// The store's folder.
+    pub folder: PathBuf,
+    /// Its key.
+    pub key: String,
+    /// Whether it was there already.
+    pub cached: bool,
+}
+
+/// The key that the plan's store has, without making it.
+///
+/// # Errors
+/// When a file can't be read.
+pub fn plan_key(plan: &Plan) -> Result<(String, Vec<Files>), EngineError> {
+    fs::create_dir_all(&plan.cache).map_err(EngineError::io(&plan.cache))?;
+    let mut digests = Digests::open(plan.cache.join("digests.json"));
+    let files = inputs::files(plan, &mut digests)?;
+    digests.save()?;
+    Ok((key::key(plan, &files), files))
+}
+
+/// Make the plan's token store, unless it is there.
+///
+/// # Errors
+/// `EngineError`; nothing half-made is left behind.
+pub fn prepare(
+    plan: &Plan,
+    encoder: impl FnOnce() -> Result<Encoder, EncoderError>,
+    progress: &Progress,
+) -> Result<Prepared, EngineError> {
+    let (key, files) = plan_key(plan)?;
+    let total: u64 = files.iter().flatten().map(|file| file.2).sum();
+    progress.total_bytes.store(total, Ordering::Relaxed);
+    let stores = plan.cache.join("tokens");
+    let folder = stores.join(&key);
+    if folder.exists() {
+        match Store::open(&folder) {
+            Ok(_) => return Ok(Prepared { folder, key, cached: true }),
+            Err(_) => fs::remove_dir_all(&folder).map_err(EngineError::io(&folder))?, // damaged: made anew
+        }
+    }
+    let opened = plan
+        .sources
+        .iter()
+        .zip(&files)
+        .map(|(source, files)| inputs::open(plan, source, files))
+        .collect::<Result<Vec<_>, _>>()?;
+    let encoder = encoder()?;
+    let temporary = stores.join(format!(".{key}-{}", std::process::id()));
+    let made = make(plan, &files, &opened, &encoder, progress, &temporary, &key)
+        .and_then(|()| publish(&temporary, &folder, &stores));
+    if made.is_err() {
+        let _ = fs::remove_dir_all(&temporary); // the error that brought us here matters more
+    }
+    made.map(|()| Prepared { folder, key, cached: false })
+}
+
+fn publish(temporary: &Path, folder: &Path, stores: &Path) -> Result<(), EngineError> {
+    if let Err(error) = fs::rename(temporary, folder) {
+        if !folder.exists() {
+            return Err(EngineError::io(folder)(error));
+        }
+        // another process made the same store meanwhile
+        fs::remove_dir_all(temporary).map_err(EngineError::io(temporary))?;
+    }
+    fs::File::open(stores).and_then(|dir| dir.sync_all()).map_err(EngineError::io(stores))
+}
+
+type Task<'a> = (u64, &'a Input<'a>, Vec<Row>, u64);
+
+struct Inbox<'a> {
+    results: Receiver<(u64, Result<(u32, Done), EngineError>)>,
+    credits: Sender<()>,
+    progress: &'a Progress,
+}
+
+fn make(
+    plan: &Plan,
+    files: &[Files],
+    opened: &[Opened],
+    encoder: &Encoder,
+    progress: &Progress,
+    folder: &Path,
+    key: &str,
+) -> Result<(), EngineError> {
+    let mut writer = Writer::create(folder, plan.tokenizer.vocab_size)?;
+    let mut quarantine = Quarantine::create(&folder.join(REJECTED))?;
+    let listed: Vec<InputFile> = (0u32..)
+        .zip(files)
+        .flat_map(|(source, files)| {
+            files.iter().map(move |(path, digest, bytes)| InputFile {
+                path: path.to_string_lossy().into_owned(),
+                digest: digest.clone(),
+                bytes: *bytes,
+                source,
+            })
+        })
+        .collect();
+    let maps = files.iter().flatten().map(|file| FileMap::open(&file.0)).collect::<Result<Vec<_>, _>>()?;
+    let layouts = opened.iter().flat_map(|source| source.layouts.iter().copied());
+    let inputs: Vec<Input<'_>> = (0u32..)
+        .zip(listed.iter().zip(&maps).zip(layouts))
+        .map(|(index, ((file, map), layout))| Input {
+            bytes: map,
+            layout,
+            format: &opened[file.source as usize].format,
+            path: &file.path,
+            source_name: &plan.sources[file.source as usize].name,
+            source: file.source,
+            file: index,
+        })
+        .collect();
+    let rules = Rules {
+        encoder,
+        truncate: plan.truncate,
+        max_length: plan.max_length as usize,
+        vocab_size: plan.tokenizer.vocab_size,
+    };
+    let mut books = vec![SourceBooks::default(); plan.sources.len()];
+    let threads = plan.num_threads();
+    std::thread::scope(|scope| {
+        let (task_sender, tasks) = bounded::<Task<'_>>(threads);
+        let (result_sender, results) = unbounded();
+        let (credits, credit_receiver) = bounded(threads * CHUNKS_A_WORKER);
+        for _ in 0..threads * CHUNKS_A_WORKER {
+            let _ = credits.send(());
+        }
+        let (inputs, rules) = (&inputs, &rules);
+        scope.spawn(move || cut(plan, inputs, &task_sender, &credit_receiver));
+        for _ in 0..threads {
+            let (tasks, results) = (tasks.clone(), result_sender.clone());
+            scope.spawn(move || work(rules, &tasks, &results, progress));
+        }
+        drop((tasks, result_sender));
+        let inbox = Inbox { results, credits, progress };
+        collect(plan, inbox, &mut writer, &mut quarantine, &mut books)
+    })?;
+    if progress.cancelled.load(Ordering::Relaxed) {
+        return Err(EngineError::Cancelled);
+    }
+    quarantine.finish()?;
+    let books = Books::close(plan.sources.iter().map(|source| source.name.clone()).zip(books))?;
+    writer.finish(manifest(plan, opened, encoder, listed, books, key))?;
+    Ok(())
+}
+
+/// Cut the files into numbered chunks; ends when all is cut or the receivers are gone.
+fn cut<'a>(plan: &Plan, inputs: &'a [Input<'a>], tasks: &Sender<Task<'a>>, credits: &Receiver<()>) {
+    let mut number = 0;
+    let mut rows_of: BTreeMap<u32, u64> = BTreeMap::new();
+    for input in inputs {
+        let first = rows_of.entry(input.source).or_default();
+        let limit = plan.sources[input.source as usize].rows.unwrap_or(u64::MAX);
+        let mut chunks = Chunks::new(input.bytes, input.layout, CHUNK_BYTES);
+        while *first < limit
+            && let Some(chunk) = chunks.next()
+        {
+            let mut rows = chunk.rows;
+            rows.truncate(usize::try_from(limit - *first).unwrap_or(usize::MAX));
+            let count = rows.len() as u64;
+            if credits.recv().is_err() || tasks.send((number, input, rows, *first)).is_err() {
+                return;
+            }
+            number += 1;
+            *first += count;
+        }
+    }
+}
+
+fn work(
+    rules: &Rules<'_>,
+    tasks: &Receiver<Task<'_>>,
+    results: &Sender<(u64, Result<(u32, Done), EngineError>)>,
+    progress: &Progress,
+) {
+    for (number, input, rows, first) in tasks {
+        let place = rows.first().map_or_else(String::new, |row| format!("{}:{}", input.path, row.line));
+        let done = catch_unwind(AssertUnwindSafe(|| rules.chunk(input, rows, first, progress)));
+        let result = done.map(|done| (input.source, done)).map_err(|_| EngineError::Worker(place));
+        if results.send((number, result)).is_err() {
+            return;
+        }
+    }
+}
+
+/// Take results in the order of the chunks; on an error the workers are told to stop.
+fn collect(
+    plan: &Plan,
+    inbox: Inbox<'_>,
+    writer: &mut Writer,
+    quarantine: &mut Quarantine,
+    books: &mut [SourceBooks],
+) -> Result<(), EngineError> {
+    let Inbox { results, credits, progress } = inbox;
+    let mut waiting = BTreeMap::new();
+    let mut next = 0;
+    let mut take = |result: Result<(u32, Done), EngineError>| -> Result<(), EngineError> {
+        let (source, done) = result?;
+        for rejected in &done.rejected {
+            let too_long = rejected.code == "E_TOO_LONG" && plan.truncate == Truncate::Error;
+            if plan.fail_on_bad || too_long {
+                return Err(EngineError::Row {
+                    code: rejected.code.clone(),
+                    reason: rejected.reason.clone(),
+                    path: PathBuf::from(&rejected.file),
+                    line: rejected.line,
+                });
+            }
+            quarantine.push(rejected)?;
+        }
+        for (encoded, place) in &done.documents {
+            writer.push(&encoded.ids, &encoded.trained, *place)?;
+        }
+        books[source as usize].merge(&done.books);
+        Ok(())
+    };
+    for (number, result) in results {
+        waiting.insert(number, result);
+        while let Some(result) = waiting.remove(&next) {
+            next += 1;
+            if let Err(error) = take(result) {
+                progress.cancelled.store(true, Ordering::Relaxed);
+                return Err(error); // drops the channels: cutter and workers end
+            }
+            let _ = credits.send(()); // fails when everything is cut already
+        }
+    }
+    Ok(())
+}
+
+fn manifest(
+    plan: &Plan,
+    opened: &[Opened],
+    encoder: &Encoder,
+    files: Vec<InputFile>,
+    books: Books,
+    key: &str,
+) -> Manifest {
+    let sources = plan.sources.iter().zip(opened).map(|(source, opened)| Source {
+        name: source.name.clone(),
+        format: opened.format.clone(),
+        guessed: opened.guessed,
+    });
+    let counters = encoder.counters();
+    let notes = [
+        ("control_tokens_in_text", counters.special_in_text.load(Ordering::Relaxed)),
+        ("documents_with_control_tokens", counters.documents_with_special.load(Ordering::Relaxed)),
+    ];
+    Manifest {
+        version: key::FORMAT_VERSION,
+        key: key.to_owned(),
+        id_bits: 0,
+        max_length: plan.max_length,
+        documents: 0,
+        parts: Vec::new(),
+        files,
+        sources: sources.collect(),
+        books,
+        notes: notes.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
+        warnings: opened.iter().flat_map(|source| source.warnings.clone()).collect(),
+    }
+}
+
+/// The first good rows of each source as JSON objects, with the rows that could not be used between.
+///
+/// # Errors
+/// When a source can't be read.
+pub fn preview(plan: &Plan, encoder: &Encoder, rows: usize) -> Result<Vec<serde_json::Value>, EngineError> {
+    let mut digests = Digests::default();
+    let files = inputs::files(plan, &mut digests)?;
+    let mut shown = Vec::new();
+    for (index, (source, files)) in plan.sources.iter().zip(&files).enumerate() {
+        let opened = inputs::open(plan, source, files)?;
+        let mut number = 0;
+        let mut good = 0;
+        for ((path, _, _), layout) in files.iter().zip(&opened.layouts) {
+            let map = FileMap::open(path)?;
+            let chunks = Chunks::new(&map, *layout, CHUNK_BYTES);
+            let limit = usize::try_from(source.rows.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+            for row in chunks.flat_map(|chunk| chunk.rows) {
+                if good >= rows || number >= limit {
+                    break;
+                }
+                number += 1;
+                let entry = json!({"source": source.name, "index": index, "row": number - 1,
+                    "file": path.to_string_lossy(), "line": row.line, "format": opened.format});
+                let serde_json::Value::Object(mut entry) = entry else { continue };
+                let bytes = &map[row.start..row.end];
+                let encoded = match row.fault {
+                    Some(fault) => Err(fault),
+                    None => crate::worker::document(bytes, *layout, &opened.format)
+                        .and_then(|document| encoder.encode(&document)),
+                };
+                match encoded {
+                    Ok(encoded) => {
+                        good += 1;
+                        let trained = |at: usize| {
+                            encoded.trained.iter().any(|run| (run.0 as usize..run.1 as usize).contains(&at))
+                        };
+                        let flags: Vec<u8> = (0..encoded.ids.len()).map(|at| u8::from(trained(at))).collect();
+                        entry.extend([
+                            ("text".to_owned(), json!(encoded.text)),
+                            ("ids".to_owned(), json!(encoded.ids)),
+                            ("trained".to_owned(), json!(flags)),
+                        ]);
+                    }
+                    Err(error) => entry.extend([
+                        ("code".to_owned(), json!(error.code.as_str())),
+                        ("reason".to_owned(), json!(error.reason)),
+                    ]),
+                }
+                shown.push(entry.into());
+            }
+        }
+    }
+    Ok(shown)
+}
