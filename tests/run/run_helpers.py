@@ -13,6 +13,7 @@ from fastft.config.kinds import Batch, Loss
 from fastft.config.schema import RunConfig
 from fastft.core.events import Bus, Event
 from fastft.models.devices import Device
+from fastft.run import rng
 from fastft.run.loop import Loop
 from fastft.run.plan import Place, make_plan
 from fastft.run.strategies import open_strategy
@@ -145,7 +146,7 @@ class Heard:
 def loop(run: RunConfig, folder: Path, *, dropout: float = 0.1, **changes: Any) -> tuple[Loop, Heard]:
     """A loop in `folder` over a model whose first weights depend on the seed only."""
     place = changes.pop("place", Place())
-    torch.manual_seed(run.seed)
+    rng.seed_all(run.seed)
     model = Model(dropout)
     plan = make_plan(run, [CPU], place=place)
     heard = Heard()

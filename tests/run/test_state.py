@@ -37,7 +37,7 @@ def test_random_generators_go_on_where_they_were() -> None:
 
 def test_seeds_differ_by_every_part_and_are_the_same_everywhere() -> None:
     assert len({rng.derive("step", 1, 2, 3), rng.derive("step", 1, 23), rng.derive("step", 2, 1, 3)}) == 3
-    assert rng.derive("step", 42, 0, 0) == 3204494797432494353
+    assert rng.derive("step", 42, 0, 0) == 2776482164133144918
 
 
 def test_the_state_of_an_optimizer_is_kept_by_name_in_its_own_dtype() -> None:
