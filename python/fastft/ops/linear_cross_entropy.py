@@ -25,7 +25,7 @@ from fastft.ops._library import define
 IGNORE = -100
 """The target of a token that carries no loss."""
 
-_BUFFER_BYTES = {"cpu": 32 << 20, "cuda": 512 << 20}
+_BUFFER_BYTES = {"cpu": 64 << 20, "cuda": 512 << 20}
 """Size of the logits buffer: on a CPU what stays near the cache, on a GPU what fills it with work."""
 
 
@@ -272,9 +272,7 @@ def _accumulator(hidden: Tensor) -> torch.dtype:
 
 def _check(hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None) -> None:
     if hidden.dim() != 2 or weight.dim() != 2 or hidden.shape[1] != weight.shape[1]:
-        raise ValueError(
-            f"hidden is (T, H) and weight (V, H), not {tuple(hidden.shape)} and {tuple(weight.shape)}"
-        )
+        raise ValueError(f"hidden is (T, H) and weight (V, H), not {tuple(hidden.shape)} and {tuple(weight.shape)}")
     if targets.shape != hidden.shape[:1] or targets.dtype != torch.int64:
         raise ValueError(f"targets are ({hidden.shape[0]},) int64, not {tuple(targets.shape)} {targets.dtype}")
     if hidden.dtype != weight.dtype or not hidden.is_floating_point():

@@ -1,0 +1,128 @@
+"""A frozen linear layer whose weight is held in NF4.
+
+    y = x W'^T + b        dx = dy W'        W' = the weight, dequantized to the dtype of x
+
+W' lives for the product only: the backward pass dequantizes again, so nothing but the packed form
+is saved. The weight and the bias receive no gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fastft.core.errors import UnsupportedError
+from fastft.ops import NF4Weight, nf4_dequantize, nf4_quantize
+
+_STATISTICS = ("absmax", "nested", "offset")
+
+
+class NF4Linear(nn.Linear):
+    """`nn.Linear` over packed weights; PEFT's LoRA wraps it as any other.
+
+    Attributes:
+        weight: the packed bytes, ((in * out + 1) // 2, 1) uint8, no gradient.
+        absmax, nested, offset: as `NF4Weight`; they keep their dtype when the model is cast.
+    """
+
+    absmax: Tensor
+    nested: Tensor | None
+    offset: Tensor | None
+
+    def __init__(self, weight: NF4Weight, bias: Tensor | None) -> None:
+        nn.Module.__init__(self)  # nn.Linear's own would allocate the full weight
+        self.out_features, self.in_features = weight.shape
+        self.weight = nn.Parameter(weight.packed, requires_grad=False)
+        self.bias = None if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
+        self.blocksize = weight.blocksize
+        self.dtype = weight.dtype
+        for name in _STATISTICS:
+            self.register_buffer(name, getattr(weight, name))
+
+    @classmethod
+    def of(cls, linear: nn.Module, *, blocksize: int = 64, double_quant: bool = True) -> NF4Linear:
+        """Quantize a linear layer."""
+        assert isinstance(linear, nn.Linear)
+        weight = nf4_quantize(linear.weight.detach(), blocksize=blocksize, double_quant=double_quant)
+        return cls(weight, linear.bias).train(linear.training)
+
+    def quantized(self) -> NF4Weight:
+        """The weight as a value."""
+        return NF4Weight(
+            packed=self.weight.data,
+            absmax=self.absmax,
+            nested=self.nested,
+            offset=self.offset,
+            shape=(self.out_features, self.in_features),
+            dtype=self.dtype,
+            blocksize=self.blocksize,
+        )
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Apply the layer: (..., in) to (..., out), in the dtype of the input."""
+        bias = None if self.bias is None else self.bias.to(input.dtype)
+        result: Tensor = _Product.apply(input, self.quantized(), bias)
+        return result
+
+    def extra_repr(self) -> str:
+        """What `print` shows in brackets."""
+        return f"{super().extra_repr()}, nf4, blocksize={self.blocksize}, double_quant={self.nested is not None}"
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> NF4Linear:
+        before = {name: self._buffers[name] for name in _STATISTICS}
+        super()._apply(fn, recurse)
+        for name, old in before.items():
+            new = self._buffers[name]
+            if old is not None and new is not None and new.dtype != old.dtype:
+                self._buffers[name] = old.to(new.device)  # a rounded scale would be another weight
+        return self
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        for key, tensor in self.quantized().state_dict().items():
+            destination[f"{prefix}weight.{key}" if key else f"{prefix}weight"] = tensor
+        if self.bias is not None:
+            destination[f"{prefix}bias"] = self.bias if keep_vars else self.bias.detach()
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        own = f"{prefix}weight"
+        parts = {key[len(own) :].removeprefix("."): state_dict[key] for key in state_dict if _belongs(key, own)}
+        if not parts:
+            missing_keys.append(own)
+            return
+        weight = NF4Weight.from_state_dict(parts).to(self.weight.device)
+        if weight.shape != (self.out_features, self.in_features):
+            raise UnsupportedError(f"`{own}` is {weight.shape}, not {(self.out_features, self.in_features)}")
+        self.weight.data = weight.packed
+        self.blocksize, self.dtype = weight.blocksize, weight.dtype
+        for name in _STATISTICS:
+            self._buffers[name] = getattr(weight, name)
+        if self.bias is not None:
+            self.bias.data.copy_(state_dict[f"{prefix}bias"])
+
+
+def _belongs(key: str, own: str) -> bool:
+    return key == own or key.startswith(f"{own}.")
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: NF4Weight, bias: Tensor | None) -> Tensor:
+        ctx.weight = weight
+        return torch.nn.functional.linear(x, nf4_dequantize(weight, x.dtype), bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None]:
+        (dy,) = grads
+        return dy @ nf4_dequantize(ctx.weight, dy.dtype) if ctx.needs_input_grad[0] else None, None, None

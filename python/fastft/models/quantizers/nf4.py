@@ -1,0 +1,81 @@
+"""NF4: hold the linear layers of the base in four bits, as QLoRA does.
+
+Each weight is dequantized when its layer runs, and again in the backward pass; only the packed
+form stays in memory, 4.13 bits a weight with `double_quant`. The codec is `fastft/ops/nf4.py`, bit
+for bit that of bitsandbytes. Dettmers et al. 2023, https://arxiv.org/abs/2305.14314.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal
+
+from fastft.config.kinds import Quantizer
+from fastft.core.errors import Problem, UnsupportedError
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel
+
+    from fastft.config.schema import RunConfig
+
+
+class NF4(Quantizer, kind="nf4"):
+    """Four-bit NormalFloat weights for the linear layers of the decoder."""
+
+    blocksize: Literal[32, 64, 128, 256, 512, 1024, 2048, 4096] = 64
+    """Weights that share a scale; smaller is more exact and takes more memory."""
+    double_quant: bool = True
+    """Hold the scales in eight bits too: 4.13 instead of 4.5 bits a weight (at 64 a block)."""
+
+    def quantize(self, model: PreTrainedModel) -> PreTrainedModel:
+        """Replace the linear layers inside the decoder's blocks, one by one.
+
+        Raises:
+            UnsupportedError: when the blocks hold weights that are no linear layers (fused experts, `Conv1D`).
+        """
+        from fastft.models.quantizers._nf4_linear import NF4Linear
+
+        linears, others = _weights_in_blocks(model)
+        if others or not linears:
+            example = f", for example `{others[0]}`" if others else ""
+            raise UnsupportedError(
+                f"nf4 is for linear layers, and the blocks of {type(model).__name__} hold other weights{example}",
+                hint="leave `model.quantize` out for this model",
+                code="model.quantize-unsupported",
+            )
+        for name in linears:
+            parent, _, child = name.rpartition(".")
+            owner = model.get_submodule(parent)
+            linear = owner.get_submodule(child)
+            setattr(owner, child, NF4Linear.of(linear, blocksize=self.blocksize, double_quant=self.double_quant))
+        return model
+
+    def conflicts(self, run: RunConfig) -> Iterable[Problem]:
+        """A weight in four bits can't be moved by a small step."""
+        if run.method.saves == "model":
+            yield Problem(
+                "model.quantized-full",
+                "model.quantize",
+                f'`method.kind = "{run.method.kind}"` trains the weights that `nf4` freezes in four bits',
+                hint='use `method.kind = "lora"`, or leave `model.quantize` out',
+            )
+
+
+def _weights_in_blocks(model: nn.Module) -> tuple[list[str], list[str]]:
+    """Names of the linear layers in the model's block lists, and of other matrices there."""
+    from torch import nn
+
+    blocks = [f"{name}." for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
+    linears = [
+        name
+        for name, module in model.named_modules()
+        if type(module) is nn.Linear and any(name.startswith(block) for block in blocks)
+    ]
+    known = {f"{name}.{part}" for name in linears for part in ("weight", "bias")}
+    others = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.dim() > 1 and name not in known and any(name.startswith(block) for block in blocks)
+    ]
+    return linears, others
