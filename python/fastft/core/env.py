@@ -30,6 +30,9 @@ VARIABLES: dict[str, str] = {
     "SHELL": "the user's shell, for `fastft completion` without a name",
 }
 
+FOR_OTHERS = frozenset({"MASTER_ADDR", "MASTER_PORT", "OMP_NUM_THREADS", "COLUMNS"})
+"""Those of them that libraries below us read; listed because a user of fastft meets them."""
+
 
 def get(name: str) -> str | None:
     """The text of a variable of `VARIABLES`; None when it is unset or empty.
