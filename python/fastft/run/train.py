@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastft import data, models
+from fastft.config.dump import dump
 from fastft.config.kinds import Parts
 from fastft.core.events import Bus, ModelLoaded, RunStarted
 from fastft.core.paths import cache_folder
@@ -258,5 +259,8 @@ def _plot(run: Run) -> None:
 
 
 def _texts(config: RunConfig, origins: Mapping[str, Origin] | None, source: Path | None) -> dict[str, str]:
-    """The config as it was given and as it came to be."""
-    return {}
+    """The config as it came to be, with the origins of its values, and as it was given."""
+    texts = {"config.toml": dump(config, origins)}
+    if source is not None:
+        texts["config.input.toml"] = source.read_text(encoding="utf-8")
+    return texts
