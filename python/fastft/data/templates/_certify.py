@@ -1,0 +1,75 @@
+"""The comparison itself: the engine's rendering of the probes beside transformers'."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from typing import Any
+
+from fastft import _engine
+from fastft.data.templates import probes
+
+
+def render(
+    source: str, special: dict[str, str], messages: list[dict[str, Any]], tools: Any, add_generation_prompt: bool
+) -> str:
+    """Render as `apply_chat_template(tokenize=False)` does.
+
+    Raises:
+        Exception: whatever the template raises.
+    """
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    texts, _ = render_jinja_template(
+        conversations=[messages],
+        tools=tools,
+        chat_template=source,
+        add_generation_prompt=add_generation_prompt,
+        **special,
+    )
+    text: str = texts[0]
+    return text
+
+
+def difference(source: str, reference: str, special: dict[str, str]) -> str | None:
+    """Say how the engine's rendering of `source` first differs from transformers' of `reference`; None if nowhere."""
+    today = datetime.datetime.now().isoformat(timespec="seconds")
+    try:
+        template = _engine.ChatTemplate(source, special, today)
+    except ValueError as error:
+        if not _compiles(reference):
+            return f"syntax: {error}"
+        return f"the engine can't compile it: {error}"
+    for number, conversation in enumerate(probes.conversations()):
+        row = json.dumps(conversation, ensure_ascii=False)
+        for prompt in (False, True):
+            expected = _or_error(render, reference, special, conversation["messages"], conversation.get("tools"), prompt)
+            got = _or_error(template.render, row, prompt)
+            if expected != got:
+                return f"probe {number} reads differently: {_shown(got)} where transformers has {_shown(expected)}"
+    return None
+
+
+def _compiles(source: str) -> bool:
+    import jinja2
+
+    try:
+        render(source, {}, [{"role": "user", "content": "a"}], None, False)
+    except jinja2.TemplateSyntaxError:
+        return False
+    except Exception:
+        return True  # it compiles, and refuses this conversation
+    return True
+
+
+def _or_error(function: Any, *arguments: Any) -> str | None:
+    """The text, or None for a refusal: two engines word their errors differently."""
+    try:
+        text: str = function(*arguments)
+    except Exception:  # a template may raise anything
+        return None
+    return text
+
+
+def _shown(text: str | None) -> str:
+    return "a refusal" if text is None else repr(text if len(text) < 200 else text[:200] + "...")
