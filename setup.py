@@ -145,8 +145,10 @@ def _cuda(cxx, nvcc, torch, base, stable, info, linked, compiled, link_torch) ->
     targets = [f"-gencode=arch=compute_{target},code=sm_{target}" for target in CUDA_TARGETS]
     targets.append(f"-gencode=arch=compute_{CUDA_PTX},code=compute_{CUDA_PTX}")
     kernels = Step(
-        [str(nvcc), "-std=c++17", "-O3", "--fmad=false", "-Xcompiler=-fPIC,-fvisibility=hidden", "-ccbin", cxx]
-        + [*targets, f"-I{CSRC / 'include'}", "-c", "{in}", "-o", "{out}"],
+        [
+            *[str(nvcc), "-std=c++17", "-O3", "--fmad=false", "-Xcompiler=-fPIC,-fvisibility=hidden", "-ccbin", cxx],
+            *[*targets, f"-I{CSRC / 'include'}", "-c", "{in}", "-o", "{out}"],
+        ],
         [CSRC / "kernels" / "nf4.cu"],
         ".o",
         version,

@@ -86,7 +86,7 @@ def _load(name: str) -> Library:
     if name == "cuda" and torch.version.cuda is None:
         return Library(name, False, f"torch {torch.__version__} is built without CUDA", "install a CUDA build of torch")
     try:
-        torch.ops.load_library(str(path))
+        torch.ops.load_library(str(path))  # type: ignore[no-untyped-call]
     except OSError as error:
         return Library(name, False, f"{path.name} does not load: {error}", HINTS[name])
     info = getattr(torch.ops.fastft, f"{name}_build_info")()

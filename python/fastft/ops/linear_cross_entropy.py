@@ -205,21 +205,18 @@ def _reference(
         h_CH = chunks.h_NH[at]
         if grad_bias:
             d_bias.addmv_(z_CV.t(), share_C1.squeeze(1))
-        if chunks.low_CV is not None:
-            dz_CV = torch.mul(z_CV, share_C1, out=chunks.low_CV[:count])
-            share_C1 = None
-        else:
-            dz_CV = z_CV
+        exact = chunks.low_CV is None
+        dz_CV = z_CV if chunks.low_CV is None else torch.mul(z_CV, share_C1, out=chunks.low_CV[:count])
         if grad_hidden:
             d_CH = dz_CV @ weight
-            if share_C1 is not None:
+            if exact:
                 d_CH.mul_(share_C1)
             if every:
                 d_hidden[at] = d_CH
             else:
                 d_hidden.index_copy_(0, chunks.rows[at], d_CH)
         if grad_weight:
-            if share_C1 is not None:
+            if exact:
                 d_weight.addmm_(dz_CV.t(), h_CH * share_C1)
             elif hidden.device.type == "cuda":
                 d_weight += torch.mm(dz_CV.t(), h_CH, out_dtype=wide)

@@ -36,7 +36,7 @@ class NF4Linear(nn.Linear):
         nn.Module.__init__(self)  # nn.Linear's own would allocate the full weight
         self.out_features, self.in_features = weight.shape
         self.weight = nn.Parameter(weight.packed, requires_grad=False)
-        self.bias = None if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
+        self.register_parameter("bias", None if bias is None else nn.Parameter(bias.detach(), requires_grad=False))
         self.blocksize = weight.blocksize
         self.dtype = weight.dtype
         for name in _STATISTICS:
@@ -61,10 +61,10 @@ class NF4Linear(nn.Linear):
             blocksize=self.blocksize,
         )
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002, the name that nn.Linear gives it
         """Apply the layer: (..., in) to (..., out), in the dtype of the input."""
         bias = None if self.bias is None else self.bias.to(input.dtype)
-        result: Tensor = _Product.apply(input, self.quantized(), bias)
+        result: Tensor = _Product.apply(input, self.quantized(), bias)  # type: ignore[no-untyped-call]
         return result
 
     def extra_repr(self) -> str:
@@ -73,7 +73,7 @@ class NF4Linear(nn.Linear):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> NF4Linear:
         before = {name: self._buffers[name] for name in _STATISTICS}
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, old in before.items():
             new = self._buffers[name]
             if old is not None and new is not None and new.dtype != old.dtype:

@@ -7,17 +7,14 @@ for bit that of bitsandbytes. Dettmers et al. 2023, https://arxiv.org/abs/2305.1
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 from fastft.config.kinds import Quantizer
-from fastft.core.errors import Problem, UnsupportedError
+from fastft.core.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
-
-    from fastft.config.schema import RunConfig
 
 
 class NF4(Quantizer, kind="nf4"):
@@ -50,16 +47,6 @@ class NF4(Quantizer, kind="nf4"):
             linear = owner.get_submodule(child)
             setattr(owner, child, NF4Linear.of(linear, blocksize=self.blocksize, double_quant=self.double_quant))
         return model
-
-    def conflicts(self, run: RunConfig) -> Iterable[Problem]:
-        """A weight in four bits can't be moved by a small step."""
-        if run.method.saves == "model":
-            yield Problem(
-                "model.quantized-full",
-                "model.quantize",
-                f'`method.kind = "{run.method.kind}"` trains the weights that `nf4` freezes in four bits',
-                hint='use `method.kind = "lora"`, or leave `model.quantize` out',
-            )
 
 
 def _weights_in_blocks(model: nn.Module) -> tuple[list[str], list[str]]:
