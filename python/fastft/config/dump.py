@@ -12,6 +12,7 @@ from typing import Any
 from fastft.config.fields import keys
 from fastft.config.schema import RunConfig
 from fastft.config.section import Member, Section
+from fastft.config.toml import dotted, quoted
 from fastft.core.errors import Origin
 
 
@@ -61,13 +62,13 @@ def toml_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return quoted(value)
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, list | tuple):
         return f"[{', '.join(toml_value(item) for item in value)}]"
     if isinstance(value, dict):
-        pairs = ", ".join(f"{_bare(name)} = {toml_value(item)}" for name, item in value.items() if item is not None)
+        pairs = ", ".join(f"{dotted((name,))} = {toml_value(item)}" for name, item in value.items() if item is not None)
         return f"{{ {pairs} }}" if pairs else "{}"
     raise TypeError(f"{type(value).__name__} has no form in TOML")
 
@@ -75,24 +76,24 @@ def toml_value(value: Any) -> str:
 def _tables(section: Section, prefix: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Header and lines of this table, then of the tables in it."""
     lines: list[tuple[str, str]] = []
-    below: list[tuple[str, str, Section]] = []
+    below: list[tuple[str, Section]] = []
     if isinstance(section, Member):
         lines.append((f"{prefix}kind", f"kind = {toml_value(section.kind)}"))
     for name, value in _held(section).items():
         key = keys(type(section))[name]
-        dotted = f"{prefix}{name}"
+        path = f"{prefix}{name}"
         if isinstance(value, Section) and not prefix:
-            below.append((f"[{dotted}]", f"{dotted}.", value))
+            below.append((f"{path}.", value))
         elif key.is_list and value:
-            below += [(f"[[{dotted}]]", f"{dotted}.{index}.", item) for index, item in enumerate(value)]
+            below += [(f"{path}.{index}.", item) for index, item in enumerate(value)]
         elif not key.is_list:
-            lines.append((dotted, f"{name} = {toml_value(value)}"))
+            lines.append((path, f"{name} = {toml_value(value)}"))
     if prefix and not prefix[:-1].rpartition(".")[2].isdigit():
         header = f"[{prefix[:-1]}]"
     else:
         header = f"[[{prefix[:-1].rpartition('.')[0]}]]" if prefix else ""
     yield header, lines
-    for _, inner, value in below:
+    for inner, value in below:
         yield from _tables(value, inner)
 
 
@@ -108,7 +109,3 @@ def _at(config: RunConfig, key: str) -> Any:
     if isinstance(value, Member):
         return {"kind": value.kind, **_held(value)}
     return value
-
-
-def _bare(name: str) -> str:
-    return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else json.dumps(name)

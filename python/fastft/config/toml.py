@@ -8,7 +8,6 @@ is then known to be valid, and notes places. A path is a tuple of keys and list 
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import tomllib
 from bisect import bisect_right
@@ -300,4 +299,14 @@ def _explain(what: str, content: str) -> tuple[str, str | None]:
 
 def dotted(path: Path) -> str:
     """A path as a user writes it: `data.train.0.path`; parts that are no bare key are quoted."""
-    return ".".join(str(part) if isinstance(part, int) or _BARE.fullmatch(part) else json.dumps(part) for part in path)
+    return ".".join(str(part) if isinstance(part, int) or _BARE.fullmatch(part) else quoted(part) for part in path)
+
+
+def quoted(text: str) -> str:
+    """A text as TOML writes it, in ASCII quotes; what does not print is escaped, and so can't steer a terminal."""
+    escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+    return f'"{"".join(escapes.get(c) or (c if c.isprintable() else _escape(c)) for c in text)}"'
+
+
+def _escape(char: str) -> str:
+    return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"

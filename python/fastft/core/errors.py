@@ -66,7 +66,8 @@ def _block(problem: Problem) -> str:
         lines += excerpt(origin)
     if problem.hint is not None:
         lines.append(f"hint: {problem.hint}")
-    return "\n".join(lines)
+    # What a file or its name says must not steer the terminal.
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in "\n".join(lines))
 
 
 def excerpt(origin: Origin, width: int = 64) -> list[str]:
@@ -74,7 +75,6 @@ def excerpt(origin: Origin, width: int = 64) -> list[str]:
     if origin.line is None or origin.text is None:
         return []
     gutter = " " * len(str(origin.line))
-    # What a file says must not steer the terminal.
     text = "".join(c if c.isprintable() else " " if c == "\t" else "\ufffd" for c in origin.text)
     column = origin.column - 1
     marked = min(origin.width, width)
