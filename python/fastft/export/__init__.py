@@ -1,1 +1,5 @@
-"""To be written."""
+"""Trained models as folders that other tools read."""
+
+from fastft.export.merged import Exported, export_merged
+
+__all__ = ["Exported", "export_merged"]

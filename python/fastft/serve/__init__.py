@@ -1,1 +1,5 @@
-"""To be written."""
+"""Talking to a trained model."""
+
+from fastft.serve.chat import Chat, converse, open_chat
+
+__all__ = ["Chat", "converse", "open_chat"]

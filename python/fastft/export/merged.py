@@ -1,0 +1,170 @@
+"""A run's adapter merged into its base: one ordinary Hugging Face folder.
+
+The merge happens in float32 on the full-precision base. Before the folder appears under its
+name it is read back as any other program would read it, and its logits on fixed prompts must
+be those of base and adapter, its index must be complete, and no tensor may be missing.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from fastft.core.errors import ConfigError, Problem, VerificationError
+from fastft.core.paths import new_folder
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PreTrainedTokenizerBase
+
+PROMPTS = (
+    "Hello, who are you?",
+    "The capital of France is",
+    "def fibonacci(n):\n    if n < 2:",
+    "1234 + 5678 = ",
+    "Once upon a time, in a village by the sea,",
+    "你好，请介绍一下你自己。",
+    "Translate to German: The weather is nice today.",
+    "{\"name\": \"fastft\", \"version\":",
+)  # fmt: skip
+
+_ALLOWED = {"float32": 1e-4, "bfloat16": 2e-2}
+"""Largest difference of a logit: absolute in float32, of the largest logit's size in bfloat16, whose weights round."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        path: the folder.
+        parameters: how many numbers it holds.
+        size_bytes: of its weight files.
+        difference: the largest difference of a logit to base and adapter.
+        dtype: of the weights.
+    """
+
+    path: Path
+    parameters: int
+    size_bytes: int
+    difference: float
+    dtype: str
+
+
+def export_merged(
+    source: str | Path,
+    out: str | Path,
+    *,
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    base: str | None = None,
+    shard_size: str = "5GB",
+) -> Exported:
+    """Write a run's result as one model, verified.
+
+    Args:
+        source: a run's folder, an adapter's, or a model's.
+        out: the folder to make.
+        dtype: of the weights written.
+        base: the adapter's base, when it is no longer where the adapter says.
+        shard_size: largest weight file, for example `5GB`.
+
+    Raises:
+        ConfigError: when `out` exists and is not an empty folder.
+        ModelError: when the source can't be read.
+        VerificationError: when the result is not the model that was trained; nothing is left at `out`.
+    """
+    import torch
+
+    from fastft.models import load_tokenizer
+    from fastft.models.load import read_model
+    from fastft.models.merge import load_adapter, merged
+    from fastft.models.open import locate
+    from fastft.models.save import save_model
+
+    target = Path(out)
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        problem = Problem(
+            "export.target-exists", None, f"`{target}` exists and is not empty", hint="name another folder, or empty it"
+        )
+        raise ConfigError([problem])
+    place = locate(source, base=base)
+    tokenizer = load_tokenizer(place.tokenizer)
+    whole = read_model(place.base, dtype=torch.float32)
+    with new_folder(target) as folder:
+        if place.adapter is None:
+            expected = _logits(whole, tokenizer)
+        else:
+            adapted = load_adapter(whole, place.adapter)
+            expected = _logits(adapted, tokenizer)
+            whole = merged(adapted, torch.float32)
+        wanted = getattr(torch, dtype)
+        whole.config.dtype = wanted
+        whole.config._name_or_path = ""
+        save_model(whole, folder, shard_size=shard_size)
+        tokenizer.save_pretrained(folder)
+        names = set(whole.state_dict())
+        del whole
+        size = _check_files(folder)
+        again = read_model(folder, dtype=torch.float32)
+        difference = _check(again, tokenizer, expected, names, dtype)
+        parameters = sum(p.numel() for p in again.parameters())
+    return Exported(target, parameters, size, difference, dtype)
+
+
+def _logits(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> list[Tensor]:
+    """(L, V) for each prompt, in float32."""
+    import torch
+
+    model.train(False)
+    found = []
+    for prompt in PROMPTS:
+        ids = torch.tensor([tokenizer(prompt)["input_ids"] or [0]])
+        with torch.no_grad():
+            found.append(model(input_ids=ids, use_cache=False).logits[0].float())
+    return found
+
+
+def _check(
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase, expected: list[Tensor], names: set[str], dtype: str
+) -> float:
+    """Largest difference of a logit between the folder's model and what was trained."""
+    missing = sorted(names ^ set(model.state_dict()))
+    if missing:
+        raise VerificationError(f"the merged model differs in {len(missing)} tensors, first `{missing[0]}`")
+    difference = size = 0.0
+    for ours, theirs in zip(_logits(model, tokenizer), expected, strict=True):
+        difference = max(difference, float((ours - theirs).abs().max()))
+        size = max(size, float(theirs.abs().max()))
+    allowed = _ALLOWED[dtype] * (size if dtype == "bfloat16" else 1.0)
+    if not difference <= allowed:  # also when it is no number
+        raise VerificationError(
+            f"logits of the merged model differ from those of base and adapter by {difference:.2e}, "
+            f"and {allowed:.0e} is allowed",
+            hint="nothing was written; use the adapter as it is, and report this",
+        )
+    return difference
+
+
+def _check_files(folder: Path) -> int:
+    """Bytes of the weight files; every tensor that the index names must be in the file it names.
+
+    Raises:
+        VerificationError: when one is not.
+    """
+    from safetensors import safe_open
+
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise VerificationError("no weight file was written")
+    inside: dict[str, str] = {}
+    for path in files:
+        with safe_open(path, framework="pt") as opened:
+            inside |= dict.fromkeys(opened.keys(), path.name)
+    index = folder / "model.safetensors.index.json"
+    if len(files) > 1 or index.is_file():
+        listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"] if index.is_file() else {}
+        if listed != inside:
+            raise VerificationError(f"the index lists {len(listed)} tensors, the {len(files)} files hold {len(inside)}")
+    return sum(path.stat().st_size for path in files)
