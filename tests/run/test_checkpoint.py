@@ -16,7 +16,16 @@ from fastft.core.errors import ResourceError
 from fastft.run import checkpoint, tensors
 from fastft.run.files import Files
 
-DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8, torch.bool]
+DTYPES = [
+    torch.float64,
+    torch.float32,
+    torch.float16,
+    torch.bfloat16,
+    torch.int64,
+    torch.int32,
+    torch.uint8,
+    torch.bool,
+]
 
 
 def write(folder: Path, step: int, **changes: Any) -> checkpoint.Checkpoint:
@@ -112,6 +121,7 @@ def test_a_checkpoint_reads_back_and_its_manifest_names_every_file(tmp_path: Pat
 def test_a_fault_at_any_call_leaves_the_checkpoint_before_and_nothing_half_done(
     tmp_path: Path, error: int | None
 ) -> None:
+    failures: list[ResourceError] = []
     for n in range(1, 100):
         folder = tmp_path / str(n)
         before = write(folder, 1)
@@ -121,7 +131,7 @@ def test_a_fault_at_any_call_leaves_the_checkpoint_before_and_nothing_half_done(
         except Faulty.Stop:
             pass
         except ResourceError as failure:
-            assert failure.exit_code == 5
+            failures.append(failure)
             assert not list(folder.glob(".tmp-*"))
         else:
             assert disk.count < n
@@ -137,6 +147,8 @@ def test_a_fault_at_any_call_leaves_the_checkpoint_before_and_nothing_half_done(
     else:
         pytest.fail("the fault was reached at every n")
     assert n > 8
+    assert len(failures) == (0 if error is None else n - 1)
+    assert all(failure.exit_code == 5 for failure in failures)
 
 
 def test_a_failed_sync_is_not_tried_again(tmp_path: Path) -> None:

@@ -51,7 +51,11 @@ def _rank(rank: int, port: int, folder: Path, what: str, pipe: Any) -> None:
         ending = f"{type(error).__name__}: {error.message}"
     loop.strategy.close()
     pipe.send(
-        (ending, [event.loss for event in heard.of(StepEnded)], {n: w.numpy() for n, w in helpers.weights(loop).items()})
+        (
+            ending,
+            [event.loss for event in heard.of(StepEnded)],
+            {n: w.numpy() for n, w in helpers.weights(loop).items()},
+        )
     )
 
 
@@ -82,7 +86,9 @@ def _one_thread() -> Any:
 
 
 def _single(folder: Path, **changes: Any) -> tuple[list[float], dict[str, torch.Tensor]]:
-    loop, heard = helpers.loop(helpers.config(**{**OPTIONS, "strategy__kind": "single", **changes}), folder, dropout=0.0)
+    loop, heard = helpers.loop(
+        helpers.config(**{**OPTIONS, "strategy__kind": "single", **changes}), folder, dropout=0.0
+    )
     loop.run()
     return [event.loss for event in heard.of(StepEnded)], helpers.weights(loop)
 

@@ -138,6 +138,7 @@ def test_a_resumed_run_is_the_unbroken_one_bit_for_bit(tmp_path: Path, stop: int
         for parameter in again.model.parameters():
             parameter.add_(parameter.requires_grad * 1.0)  # nothing may be left of what was there
     torch.manual_seed(999)
+    told = again.progress
     again.restore(checkpoint.load(tmp_path / f"step-{stop:08d}"))
     again.run()
     assert helpers.equal(helpers.weights(whole), helpers.weights(again))
@@ -147,6 +148,7 @@ def test_a_resumed_run_is_the_unbroken_one_bit_for_bit(tmp_path: Path, stop: int
         return {key: value for key, value in asdict(event).items() if key not in unsure}
 
     assert [plain(e) for e in heard.of(StepEnded)[stop:]] == [plain(e) for e in heard_again.of(StepEnded)]
+    assert told is again.progress
     assert again.progress.tokens == whole.progress.tokens
 
 
@@ -154,7 +156,9 @@ def test_saving_and_evaluating_do_not_change_what_is_learnt(tmp_path: Path) -> N
     quiet, _ = helpers.loop(helpers.config(checkpoint__every=0), tmp_path / "quiet")
     quiet.run()
     busy, heard = helpers.loop(
-        helpers.config(checkpoint__every=1, eval__every=1), tmp_path / "busy", evaluation=lambda: helpers.Feed().next_step()
+        helpers.config(checkpoint__every=1, eval__every=1),
+        tmp_path / "busy",
+        evaluation=lambda: helpers.Feed().next_step(),
     )
     busy.run()
     assert helpers.equal(helpers.weights(quiet), helpers.weights(busy))
@@ -242,7 +246,12 @@ def test_nothing_is_pickled_by_saving_or_resuming(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
-    [({"steps": 5}, 5), ({"steps": None, "epochs": 2}, 6), ({"steps": None, "epochs": 1.5}, 5), ({"steps": None, "epochs": 0.1}, 1)],
+    [
+        ({"steps": 5}, 5),
+        ({"steps": None, "epochs": 2}, 6),
+        ({"steps": None, "epochs": 1.5}, 5),
+        ({"steps": None, "epochs": 0.1}, 1),
+    ],
 )
 def test_a_run_is_as_long_as_steps_or_epochs_say(changes: dict[str, Any], expected: int) -> None:
     assert total_steps(helpers.config(**changes), helpers.Feed().steps_in_epoch) == expected

@@ -41,9 +41,7 @@ def test_micro_batches_share_out_a_step_over_ranks() -> None:
 
 def test_the_micro_batch_is_what_fits_the_memory() -> None:
     run = helpers.config(data__max_length=2048, batch={"windows": 64})
-    plans = [
-        make_plan(run, [Device("cpu", 0, "CPU", free << 30, free << 30)], size=SMALL) for free in (8, 24, 1000)
-    ]
+    plans = [make_plan(run, [Device("cpu", 0, "CPU", free << 30, free << 30)], size=SMALL) for free in (8, 24, 1000)]
     assert plans[0].micro < plans[1].micro < plans[2].micro == 64
     assert all(0 < plan.estimated_bytes <= plan.memory_bytes for plan in plans)
 

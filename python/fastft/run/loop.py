@@ -119,7 +119,8 @@ class Loop:
         state.load_weights(self.model, saved.tensors("trained"))
         state.load_optimizer(self._optimizer, self._parameters, saved.json("optimizer"), saved.tensors("optimizer"))
         self.feed.load_state_dict(trainer["data"])
-        self.progress = Progress(**trainer["progress"])
+        for name, value in trainer["progress"].items():
+            setattr(self.progress, name, value)
         self._saved_step = saved.step
         mine = f"{self.strategy.rank}/"
         random = {name.removeprefix(mine): t for name, t in saved.tensors("random").items() if name.startswith(mine)}
@@ -230,7 +231,7 @@ class Loop:
         factor = self._schedule.factor(self.progress.step, self.total)
         for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * factor
-        return self._peaks[0] * factor
+        return float(self._peaks[0] * factor)
 
     def _evaluate(self) -> float | None:
         """The mean loss over the evaluation rows; weights and random generators of training are left alone."""

@@ -112,7 +112,9 @@ class Bar:
             if isinstance(event, RunEnded):
                 self.close()
             if text is not None and not isinstance(event, Saved):
-                self._console.print(text, style="yellow" if isinstance(event, Warned) else None, highlight=False)
+                self._console.print(
+                    text, style="yellow" if isinstance(event, Warned) else None, highlight=False, markup=False
+                )
             if isinstance(event, RunEnded):
                 self._table()
 
@@ -130,7 +132,7 @@ class Bar:
             columns = [TextColumn("{task.description}"), BarColumn(bar_width=24)]
             if what == "train":
                 columns.append(MofNCompleteColumn())
-            self._progress = Progress(*columns, TextColumn("{task.fields[text]}"), console=self._console)
+            self._progress = Progress(*columns, TextColumn("{task.fields[text]}", markup=False), console=self._console)
             self._task = self._progress.add_task(what, total=total, text="")
             self._progress.start()
             self._what = what
@@ -141,10 +143,11 @@ class Bar:
 
     def _table(self) -> None:
         from rich.table import Table
+        from rich.text import Text
 
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
         for row in self._summary.rows():
-            table.add_row(*row)
+            table.add_row(*map(Text, row))  # a path may hold what rich takes for markup
         self._console.print(table)
 
 
@@ -159,7 +162,7 @@ class TensorBoard:
     def __init__(self, folder: Path, step: int) -> None:
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(folder), purge_step=step + 1 if step else None)  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 
     def emit(self, event: Event) -> None:
         """Add the numbers of a step or an evaluation."""

@@ -74,4 +74,4 @@ def _raw(tensor: Tensor) -> Iterator[memoryview]:
     step = max(1, _PIECE // max(1, flat.element_size()))
     for start in range(0, flat.numel(), step):
         piece = flat[start : start + step].cpu().contiguous()
-        yield memoryview(piece.view(torch.uint8).numpy())
+        yield piece.view(torch.uint8).numpy().data

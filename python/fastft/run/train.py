@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -106,6 +107,7 @@ def road(job: Job, out: Path | None, how: str, signals: Signals, texts: Mapping[
             saved = _resume.agreed(session.start, strategy, out, how)
             if saved is not None:
                 _resume.require_same_data(saved, rows.key)
+            begun = time.perf_counter()
             rng.seed_all(rng.derive("start", config.seed))  # new weights are the same on every rank
             loaded = models.load(
                 config.model,
@@ -114,7 +116,7 @@ def road(job: Job, out: Path | None, how: str, signals: Signals, texts: Mapping[
                 packed=config.data.packing != "none" or plan.micro > 1,
             )
             model = config.method.attach(loaded.model)
-            session.bus.emit(_described(model, loaded, plan))
+            session.bus.emit(_described(model, loaded, plan, time.perf_counter() - begun))
             loop = Loop(
                 config=config,
                 plan=plan,
@@ -232,7 +234,7 @@ def _evaluation(config: RunConfig, plan: Plan, rows: Prepared) -> Iterable[Batch
     )
 
 
-def _described(model: nn.Module, loaded: Loaded, plan: Plan) -> ModelLoaded:
+def _described(model: nn.Module, loaded: Loaded, plan: Plan, seconds: float) -> ModelLoaded:
     parameters = list(model.parameters())
     return ModelLoaded(
         parameters=sum(p.numel() for p in parameters),
@@ -241,7 +243,7 @@ def _described(model: nn.Module, loaded: Loaded, plan: Plan) -> ModelLoaded:
         dtype=plan.dtype,
         device=plan.device_name,
         attention=loaded.attention,
-        seconds=0.0,
+        seconds=seconds,
     )
 
 

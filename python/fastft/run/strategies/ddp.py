@@ -64,7 +64,9 @@ class Ddp:
         for bucket in _buckets(parameters):
             flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
             dist.all_reduce(flat)
-            for gradient, part in zip(bucket, flat.split([gradient.numel() for gradient in bucket]), strict=True):
+            for gradient, part in zip(
+                bucket, torch.split(flat, [gradient.numel() for gradient in bucket]), strict=True
+            ):
                 gradient.copy_(part.view_as(gradient))
 
     def gather(self, tensor: Tensor) -> list[Tensor]:

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from fastft.core.errors import Preempted
+from fastft.run.signals import Signals
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+def test_before_the_first_step_a_signal_stops_at_once(name: str) -> None:
+    with pytest.raises(Preempted, match=f"{name} stopped the run before its first step") as stopped, Signals():  # noqa: PT012
+        signal.raise_signal(getattr(signal, name))
+        time.sleep(5)
+    assert stopped.value.exit_code == 75
+
+
+def test_a_stop_that_others_swallowed_is_not_forgotten() -> None:
+    with pytest.raises(Preempted), Signals() as signals:  # noqa: PT012
+        with contextlib.suppress(Exception):  # as a library may do
+            signal.raise_signal(signal.SIGTERM)
+        with signals.deferred():
+            pytest.fail("training began")
+
+
+def test_the_handlers_that_were_there_come_back() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)]
+    with Signals():
+        assert signal.getsignal(signal.SIGTERM) not in before
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)] == before
+
+
+def test_a_thread_that_may_not_set_handlers_can_train_all_the_same() -> None:
+    seen: list[str | None] = []
+
+    def work() -> None:
+        with Signals() as signals, signals.deferred():
+            seen.append(signals.received)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [None]
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_second_signal_ends_the_process_as_the_system_would(name: str, code: int) -> None:
+    program = """
+import sys, time
+from fastft.run.signals import Signals
+with Signals() as signals, signals.deferred():
+    print("ready", flush=True)
+    while True:
+        time.sleep(0.01)
+        if signals.received:
+            print("first", flush=True)
+            signals.received and time.sleep(60)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process.stdout, process.stderr:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(getattr(signal, name))
+        assert process.stdout.readline() == "first\n"
+        process.send_signal(getattr(signal, name))
+        assert process.wait(10) == code
+        assert process.stderr.read() == f"{name} again: stopping now, without saving\n"
