@@ -59,20 +59,18 @@ struct ChatEncoder {
 #[pymethods]
 impl ChatEncoder {
     #[new]
-    #[pyo3(signature = (tokenizer_json, template, special_tokens, options="{}", fallback=None, shapes=true))]
+    #[pyo3(signature = (tokenizer_json, template, special_tokens, options="{}", fallback=None))]
     fn new(
         tokenizer_json: &str,
         template: Option<&str>,
         special_tokens: BTreeMap<String, String>,
         options: &str,
         fallback: Option<Py<PyAny>>,
-        shapes: bool,
     ) -> PyResult<Self> {
         let options: EncodeOptions = serde_json::from_str(options).map_err(invalid)?;
         let special: SpecialTokens = special_tokens.into_iter().collect();
         let inner = Encoder::new(tokenizer_json, template, &special, fallback.map(renderer), options);
-        let inner = inner.map_err(invalid)?;
-        Ok(Self { inner: if shapes { inner } else { inner.without_shapes() } })
+        Ok(Self { inner: inner.map_err(invalid)? })
     }
 
     /// The text of a conversation given as JSON.
@@ -106,7 +104,6 @@ impl ChatEncoder {
         let dict = PyDict::new(py);
         dict.set_item("special_in_text", counters.special_in_text.load(Ordering::Relaxed))?;
         dict.set_item("documents_with_special", counters.documents_with_special.load(Ordering::Relaxed))?;
-        dict.set_item("by_shape", counters.by_shape.load(Ordering::Relaxed))?;
         dict.set_item("renderings", counters.renderings.load(Ordering::Relaxed))?;
         Ok(dict)
     }

@@ -14,10 +14,9 @@
 //! refused. A token is trained if it shares a byte with an answer; whitespace behind the last added
 //! token (the end of the turn) is not. A template with `{% generation %}` blocks says itself what
 //! the answers are, and is believed. `encode/spans.rs` finds the answers, `encode/control.rs` keeps
-//! control tokens in messages apart, `encode/shape.rs` avoids most of the renderings.
+//! control tokens in messages apart.
 
 mod control;
-mod shape;
 mod spans;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,7 +27,6 @@ use fastft_text::{Library, TextError, Tokenizer};
 use serde::Deserialize;
 
 use control::Controls;
-use shape::Shapes;
 use spans::Spans;
 
 /// Which tokens carry a loss.
@@ -141,8 +139,6 @@ pub struct Counters {
     pub special_in_text: AtomicU64,
     /// Documents that had one.
     pub documents_with_special: AtomicU64,
-    /// Conversations whose text was put together without the template engine.
-    pub by_shape: AtomicU64,
     /// Renderings by the template engine or the fallback.
     pub renderings: AtomicU64,
 }
@@ -157,7 +153,6 @@ pub struct Encoder {
     tokenizer: Library,
     renderer: Option<Renderer>,
     controls: Controls,
-    shapes: Shapes,
     eos: Option<String>,
     bos_id: Option<u32>,
     eos_id: Option<u32>,
@@ -181,7 +176,8 @@ impl Encoder {
         options: EncodeOptions,
     ) -> Result<Self, EncoderError> {
         let tokenizer = Library::from_json(tokenizer_json)?;
-        let token = |name: &str| special_tokens.iter().find(|(key, _)| key == name).map(|(_, token)| token.clone());
+        let token =
+            |name: &str| special_tokens.iter().find(|(key, _)| key == name).map(|(_, token)| token.clone());
         let id = |name: &str| token(name).and_then(|token| tokenizer.token_to_id(&token));
         let (bos_id, eos_id) = (id("bos_token"), id("eos_token"));
         if options.append_eos_to_text && template.is_none() && eos_id.is_none() {
@@ -203,10 +199,17 @@ impl Encoder {
             (None, None) => None,
         };
         let controls = Controls::new(tokenizer.added_tokens(), template.unwrap_or_default());
-        let in_rust = matches!(renderer, Some(Renderer::Rust(_)));
-        let shapes = Shapes::new(if in_rust { template } else { None });
         let eos = token("eos_token");
-        Ok(Self { tokenizer, renderer, controls, shapes, eos, bos_id, eos_id, options, counters: Counters::default() })
+        Ok(Self {
+            tokenizer,
+            renderer,
+            controls,
+            eos,
+            bos_id,
+            eos_id,
+            options,
+            counters: Counters::default(),
+        })
     }
 
     /// Encode one document.
@@ -226,7 +229,11 @@ impl Encoder {
     ///
     /// # Errors
     /// `RowError` with `E_TEMPLATE` when the template refuses it.
-    pub fn render(&self, conversation: &Conversation, add_generation_prompt: bool) -> Result<String, RowError> {
+    pub fn render(
+        &self,
+        conversation: &Conversation,
+        add_generation_prompt: bool,
+    ) -> Result<String, RowError> {
         let view = spans::View::new(self, conversation);
         view.render(conversation.messages.len(), add_generation_prompt)
     }
@@ -241,14 +248,6 @@ impl Encoder {
     #[must_use]
     pub const fn tokenizer(&self) -> &Library {
         &self.tokenizer
-    }
-
-    /// The same encoder without shape programs: every conversation goes through the template
-    /// engine. What `encode` is compared with.
-    #[must_use]
-    pub fn without_shapes(mut self) -> Self {
-        self.shapes = Shapes::new(None);
-        self
     }
 
     fn text(&self, text: &str) -> Result<Encoded, RowError> {
@@ -275,11 +274,7 @@ impl Encoder {
         } else {
             conversation
         };
-        let spans = match self.shapes.spans(self, conversation)? {
-            Some(spans) => spans,
-            None => Spans::find(self, conversation)?,
-        };
-        let Spans { marked, mut answers, turns, .. } = spans;
+        let Spans { marked, mut answers, turns } = Spans::find(self, conversation)?;
         if self.options.thinking == Thinking::MaskEmpty {
             for answer in &mut answers {
                 answer.0 += empty_thinking(&marked.text[answer.0..answer.1]);

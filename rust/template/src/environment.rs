@@ -33,6 +33,17 @@ pub fn environment(now: Moment) -> Environment<'static> {
         Some(text) => text.to_owned(),
         None => text_of(value),
     });
+    for name in ["length", "count"] {
+        // Jinja's undefined has length 0.
+        env.add_filter(name, |value: &Value| match (value.is_undefined(), value.len()) {
+            (true, _) => Ok(0),
+            (false, Some(len)) => Ok(len),
+            (false, None) => {
+                let kind = value.kind();
+                Err(Error::new(ErrorKind::InvalidOperation, format!("a value of kind {kind} has no length")))
+            }
+        });
+    }
     env.add_test("iterable", |value: &Value| {
         matches!(
             value.kind(),

@@ -4,6 +4,7 @@
 //! the reference's own regular expressions and asks the reference's own model for each word once;
 //! it is taken only for pipelines whose every part it knows.
 
+mod ascii;
 mod control;
 mod inert;
 mod library;

@@ -16,15 +16,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aho_corasick::{AhoCorasick, MatchKind};
 use rustc_hash::FxBuildHasher;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::pre_tokenizers::split::SplitPattern;
 use tokenizers::tokenizer::SplitDelimiterBehavior;
 use tokenizers::utils::SysRegex;
 use tokenizers::{Model, NormalizerWrapper};
 
+use crate::ascii::{Ascii, GPT2};
 use crate::inert::nfc_inert;
 use crate::{Encoding, TextError};
 
-/// What `ByteLevel` splits by when it is told to use its own expression.
-const BYTE_LEVEL: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 /// Longer words are not kept: they do not come again.
 const LONGEST_KEPT: usize = 128;
 /// Tokens kept a thread before the table is emptied: 12 bytes each, 48 MB.
@@ -38,7 +38,7 @@ thread_local! {
 
 enum Stage {
     Digits,
-    Pattern(SysRegex),
+    Pattern(SysRegex, Option<Ascii>),
 }
 
 /// A token inside a word: id, first byte, end byte.
@@ -156,11 +156,25 @@ impl<M: Model> Writer<'_, M> {
                     self.segment(text, from + at, done, stage + 1)?;
                 }
             }
-            Stage::Pattern(pattern) => {
+            Stage::Pattern(pattern, None) => {
                 for (begin, end) in pattern.find_iter(piece) {
                     self.segment(text, done, from + begin, stage + 1)?;
                     self.segment(text, from + begin, from + end, stage + 1)?;
                     done = from + end;
+                }
+            }
+            Stage::Pattern(pattern, Some(ascii)) => {
+                while done < to {
+                    let end = match ascii.next(piece.as_bytes(), done - from) {
+                        Some(end) => from + end,
+                        // The patterns look ahead but never back, so one match can be asked for.
+                        None => match pattern.find_iter(&text[done..to]).next() {
+                            Some((0, end)) => done + end,
+                            _ => break,
+                        },
+                    };
+                    self.segment(text, done, end, stage + 1)?;
+                    done = end;
                 }
             }
         }
@@ -226,12 +240,16 @@ fn read_stages(part: &PreTokenizerWrapper, stages: &mut Vec<Stage>) -> Option<bo
         PreTokenizerWrapper::Split(split)
             if !split.invert && matches!(split.behavior, SplitDelimiterBehavior::Isolated) =>
         {
-            stages.push(Stage::Pattern(split.clone().regex));
+            let ascii = match &split.pattern {
+                SplitPattern::Regex(pattern) => Ascii::of(pattern),
+                SplitPattern::String(_) => None,
+            };
+            stages.push(Stage::Pattern(split.clone().regex, ascii));
             Some(false)
         }
         PreTokenizerWrapper::ByteLevel(level) if !level.add_prefix_space => {
             if level.use_regex {
-                stages.push(Stage::Pattern(SysRegex::new(BYTE_LEVEL).ok()?));
+                stages.push(Stage::Pattern(SysRegex::new(GPT2).ok()?, Some(Ascii::Gpt2)));
             }
             Some(true)
         }

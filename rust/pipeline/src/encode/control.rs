@@ -84,7 +84,9 @@ impl Controls {
         let mut conversation = conversation.clone();
         for message in &mut conversation.messages {
             let tokens = if message.role == "assistant" { &self.in_answers } else { &self.elsewhere };
-            for text in [&mut message.content, &mut message.reasoning, &mut message.name].into_iter().flatten() {
+            for text in
+                [&mut message.content, &mut message.reasoning, &mut message.name].into_iter().flatten()
+            {
                 mark_string(tokens, text, marks, &mut found);
             }
             if let Some(calls) = &mut message.tool_calls {
@@ -102,8 +104,9 @@ impl Controls {
 
 /// Marks that are in none of the texts.
 pub fn choose<'a>(texts: impl Iterator<Item = &'a str>) -> Result<(Marks, Marks), RowError> {
-    marks::choose(texts)
-        .ok_or_else(|| RowError::new(Code::Template, "the row contains nearly all of U+FDD0 to U+FDEF, which mark spans"))
+    marks::choose(texts).ok_or_else(|| {
+        RowError::new(Code::Template, "the row contains nearly all of U+FDD0 to U+FDEF, which mark spans")
+    })
 }
 
 fn mark_string(tokens: &ControlTokens, text: &mut String, marks: Marks, found: &mut u64) {
@@ -118,7 +121,9 @@ fn mark_value(tokens: &ControlTokens, value: &mut Value, marks: Marks, found: &m
     match value {
         Value::String(text) => mark_string(tokens, text, marks, found),
         Value::Array(items) => items.iter_mut().for_each(|item| mark_value(tokens, item, marks, found)),
-        Value::Object(fields) => fields.values_mut().for_each(|field| mark_value(tokens, field, marks, found)),
+        Value::Object(fields) => {
+            fields.values_mut().for_each(|field| mark_value(tokens, field, marks, found))
+        }
         _ => {}
     }
 }
@@ -163,9 +168,12 @@ impl Marked {
                     let encoded = if plain { tokenizer.encode_plain(text) } else { tokenizer.encode(text) };
                     encoded.map_err(refused)
                 };
-                let encoding = if begin == 0 { encode(piece)? } else { behind_newline(&encode, piece, &newline)? };
+                let encoding =
+                    if begin == 0 { encode(piece)? } else { behind_newline(&encode, piece, &newline)? };
                 if plain && tokenizer.token_to_id(piece).is_some_and(|id| encoding.ids.contains(&id)) {
-                    let reason = format!("{piece:?} in a message can't be plain text: the tokenizer makes the control token of it");
+                    let reason = format!(
+                        "{piece:?} in a message can't be plain text: the tokenizer makes the control token of it"
+                    );
                     return Err(RowError::new(Code::Tokenizer, reason));
                 }
                 out.ids.extend(encoding.ids);

@@ -49,7 +49,12 @@ impl<'a> View<'a> {
         Ok(Self::over(encoder, conversation, plain, generation))
     }
 
-    fn over(encoder: &'a Encoder, conversation: Cow<'a, Conversation>, plain: Marks, generation: Marks) -> Self {
+    fn over(
+        encoder: &'a Encoder,
+        conversation: Cow<'a, Conversation>,
+        plain: Marks,
+        generation: Marks,
+    ) -> Self {
         let values = matches!(encoder.renderer, Some(Renderer::Rust(_)))
             .then(|| (messages(&conversation), tools(&conversation)));
         Self { encoder, conversation, values, plain, generation }
@@ -62,11 +67,13 @@ impl<'a> View<'a> {
 
     fn render_marked(&self, len: usize, prompt: bool, marks: Option<Marks>) -> Result<String, RowError> {
         self.encoder.count_rendering();
-        let refused = |reason: String| RowError::new(Code::Template, format!("the chat template refuses the row: {reason}"));
+        let refused = |reason: String| {
+            RowError::new(Code::Template, format!("the chat template refuses the row: {reason}"))
+        };
         match (&self.encoder.renderer, &self.values) {
-            (Some(Renderer::Rust(template)), Some((messages, tools))) => {
-                template.render_values(&messages[..len], tools, prompt, marks).map_err(|error| refused(error.0))
-            }
+            (Some(Renderer::Rust(template)), Some((messages, tools))) => template
+                .render_values(&messages[..len], tools, prompt, marks)
+                .map_err(|error| refused(error.0)),
             (Some(Renderer::Elsewhere(render)), _) => {
                 #[derive(Serialize)]
                 struct Call<'a> {
@@ -82,7 +89,9 @@ impl<'a> View<'a> {
                 let json = serde_json::to_string(&call).map_err(|error| refused(error.to_string()))?;
                 render(&json).map_err(refused)
             }
-            _ => Err(RowError::new(Code::Template, "there is no chat template, and the row is a conversation")),
+            _ => {
+                Err(RowError::new(Code::Template, "there is no chat template, and the row is a conversation"))
+            }
         }
     }
 }
@@ -98,11 +107,13 @@ impl Spans {
         let len = conversation.messages.len();
         let everything = encoder.options.train_on == TrainOn::All;
         let silent = everything && conversation.messages.iter().any(|message| message.train == Some(false));
-        let by_tags = matches!(&encoder.renderer, Some(Renderer::Rust(template)) if template.has_generation());
+        let by_tags =
+            matches!(&encoder.renderer, Some(Renderer::Rust(template)) if template.has_generation());
         let (text, mut answers) = if everything {
             (view.render(len, false)?, Vec::new())
         } else if by_tags {
-            let (text, blocks) = marks::take(&view.render_marked(len, false, Some(view.generation))?, view.generation);
+            let (text, blocks) =
+                marks::take(&view.render_marked(len, false, Some(view.generation))?, view.generation);
             (text, by_message(conversation, &chosen, blocks)?)
         } else {
             let text = view.render(len, false)?;
@@ -120,7 +131,9 @@ impl Spans {
             turns.clear();
         }
         let unmark = |at: usize| at - 3 * text[..at].matches([view.plain.open, view.plain.close]).count();
-        if encoder.options.special_in_text == SpecialInText::Plain && text.contains([view.plain.open, view.plain.close]) {
+        if encoder.options.special_in_text == SpecialInText::Plain
+            && text.contains([view.plain.open, view.plain.close])
+        {
             for answer in &mut answers {
                 *answer = (unmark(answer.0), unmark(answer.1));
             }
@@ -147,18 +160,18 @@ fn by_prefix(view: &View<'_>, text: &str, chosen: &[usize]) -> Result<Vec<(usize
         if index == 0 {
             return Err(unproven(0, "nothing was asked before it"));
         }
-        let prompt = view
-            .render(index, true)
-            .map_err(|error| unproven(index, &format!("the messages before it can't be rendered alone ({})", error.reason)))?;
+        let prompt = view.render(index, true).map_err(|error| {
+            unproven(index, &format!("the messages before it can't be rendered alone ({})", error.reason))
+        })?;
         if !text.starts_with(&prompt) {
             return Err(unproven(index, "the prompt before it reads differently in the whole conversation"));
         }
         let end = if index + 1 == len {
             text.len()
         } else {
-            let whole = view
-                .render(index + 1, false)
-                .map_err(|error| unproven(index, &format!("the messages up to it can't be rendered alone ({})", error.reason)))?;
+            let whole = view.render(index + 1, false).map_err(|error| {
+                unproven(index, &format!("the messages up to it can't be rendered alone ({})", error.reason))
+            })?;
             prefix(text, &whole, view.encoder.eos.as_deref())
                 .ok_or_else(|| unproven(index, "the template changes it when later messages follow"))?
         };
@@ -185,8 +198,9 @@ fn by_message(
     chosen: &[usize],
     blocks: Vec<(usize, usize)>,
 ) -> Result<Vec<(usize, usize)>, RowError> {
-    let all: Vec<usize> =
-        (0..conversation.messages.len()).filter(|&index| conversation.messages[index].role == "assistant").collect();
+    let all: Vec<usize> = (0..conversation.messages.len())
+        .filter(|&index| conversation.messages[index].role == "assistant")
+        .collect();
     if chosen.len() == all.len() {
         return Ok(blocks);
     }
@@ -223,7 +237,10 @@ fn spoken(
         return Ok(vec![(0, len)]);
     }
     if turns.is_empty() {
-        return Err(RowError::new(Code::Mask, "where the messages without loss begin and end can't be proven"));
+        return Err(RowError::new(
+            Code::Mask,
+            "where the messages without loss begin and end can't be proven",
+        ));
     }
     let ends = turns[1..].iter().copied().chain(std::iter::once(len));
     let spans = turns.iter().copied().zip(ends).zip(&conversation.messages);
@@ -248,7 +265,9 @@ fn texts(conversation: &Conversation) -> Vec<&str> {
     let mut out = Vec::new();
     for message in &conversation.messages {
         out.push(message.role.as_str());
-        out.extend([&message.content, &message.reasoning, &message.name].into_iter().flatten().map(String::as_str));
+        out.extend(
+            [&message.content, &message.reasoning, &message.name].into_iter().flatten().map(String::as_str),
+        );
         if let Some(calls) = &message.tool_calls {
             inside(calls, &mut out);
         }
@@ -274,7 +293,8 @@ pub fn token_runs(
         if from >= to {
             continue;
         }
-        let first = offsets.partition_point(|&(begin, end)| (end as usize) <= from && (begin as usize) < from.max(1));
+        let first =
+            offsets.partition_point(|&(begin, end)| (end as usize) <= from && (begin as usize) < from.max(1));
         let mut last = first + offsets[first..].partition_point(|&(begin, _)| (begin as usize) < to);
         if let Some(is_added) = is_added {
             let blank = |index: usize| {
