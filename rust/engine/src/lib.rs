@@ -1,9 +1,24 @@
 //! The Python face of the data engine: it converts and decides nothing.
+//!
+//! Long calls leave the interpreter lock; progress is polled from atomics, never called back;
+//! `errors.rs` is the one place where Rust errors become fastft's.
+
+mod buffer;
+mod errors;
+mod prepare;
+mod store;
+mod template;
+mod windows;
 
 use pyo3::prelude::*;
 
 /// The module `fastft._engine`.
-#[pymodule(gil_used = false)]
+#[pymodule]
 fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add("__version__", env!("CARGO_PKG_VERSION"))
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("STORE_VERSION", fastft_pipeline::key::FORMAT_VERSION)?;
+    prepare::register(module)?;
+    module.add_class::<store::Store>()?;
+    module.add_class::<windows::Windows>()?;
+    template::register(module)
 }

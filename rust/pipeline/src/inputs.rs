@@ -86,12 +86,36 @@ pub fn open(plan: &Plan, source: &SourcePlan, files: &Files) -> Result<Opened, E
             let message = "`truncate = \"split\"` is for text, the source has conversations".into();
             return refuse(message, "use `turns`, `right`, `left` or `drop`");
         }
-        if !is_text && plan.tokenizer.template.is_none() {
-            let message = "the source has conversations, but the tokenizer has no chat template".into();
-            return refuse(message, "set `data.template` to a built-in name or a `.jinja` file");
-        }
     }
     Ok(Opened { format, guessed, layouts, warnings })
+}
+
+/// Refuse conversations where nothing can render them.
+///
+/// # Errors
+/// When a source has conversations and the plan no template.
+pub fn check_template(plan: &Plan, files: &[Files], opened: &[Opened]) -> Result<(), EngineError> {
+    let found = opened.iter().zip(files).find(|(source, _)| !source.format.is_text());
+    match (found, &plan.tokenizer.template) {
+        (Some((_, files)), None) => Err(EngineError::Format {
+            message: "the source has conversations, but the tokenizer has no chat template".into(),
+            hint: "set `data.template` to a built-in name or a `.jinja` file".into(),
+            path: files.first().map(|file| file.0.clone()).unwrap_or_default(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The format of each source, found or named.
+///
+/// # Errors
+/// See `open`.
+pub fn formats(plan: &Plan) -> Result<Vec<Format>, EngineError> {
+    let format = |source: &SourcePlan| -> Result<Format, EngineError> {
+        let files: Files = expand(&source.path)?.into_iter().map(|path| (path, String::new(), 0)).collect();
+        Ok(open(plan, source, &files)?.format)
+    };
+    plan.sources.iter().map(format).collect()
 }
 
 fn guess(source: &SourcePlan, files: &Files, layouts: &[Layout]) -> Result<Format, EngineError> {

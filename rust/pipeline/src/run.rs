@@ -24,6 +24,7 @@ use crate::quarantine::Quarantine;
 use crate::store::{InputFile, Manifest, REJECTED, Source, Store, Writer};
 use crate::worker::{Done, Input, Rules};
 
+pub use crate::inputs::formats;
 pub use crate::worker::Progress;
 
 /// Bytes of a chunk.
@@ -79,6 +80,7 @@ pub fn prepare(
         .zip(&files)
         .map(|(source, files)| inputs::open(plan, source, files))
         .collect::<Result<Vec<_>, _>>()?;
+    inputs::check_template(plan, &files, &opened)?;
     let encoder = encoder()?;
     let temporary = stores.join(format!(".{key}-{}", std::process::id()));
     let made = make(plan, &files, &opened, &encoder, progress, &temporary, &key)
@@ -305,6 +307,7 @@ pub fn preview(plan: &Plan, encoder: &Encoder, rows: usize) -> Result<Vec<serde_
     let mut shown = Vec::new();
     for (index, (source, files)) in plan.sources.iter().zip(&files).enumerate() {
         let opened = inputs::open(plan, source, files)?;
+        inputs::check_template(plan, std::slice::from_ref(files), std::slice::from_ref(&opened))?;
         let mut number = 0;
         let mut good = 0;
         for ((path, _, _), layout) in files.iter().zip(&opened.layouts) {

@@ -1,0 +1,238 @@
+"""Batches: windows of packed documents for one rank, in an order that needs no memory.
+
+The order is a function of (store, options, seed, epoch). Micro-batches of a step are dealt to
+the ranks in turn, so the union over any number of ranks is what one rank would see, and a place
+in the data is two numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastft.config.kinds import Batch
+from fastft.core.errors import DataError, ResumeError
+from fastft.data.engine import engine
+
+if TYPE_CHECKING:
+    import torch
+
+_SEED_BITS = 2**64 - 1
+
+
+@dataclass(frozen=True)
+class TokenStore:
+    """Prepared rows, mapped from the disk.
+
+    Attributes:
+        folder: the Arrow files, `manifest.json` and `rejected.jsonl`.
+        manifest: its content.
+        repeats: how often each source's rows are used in an epoch.
+        native: the engine's handle.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+    repeats: tuple[int, ...] | None
+    native: Any
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        split: str = "all",
+        fraction: float = 0.0,
+        seed: int = 0,
+        repeats: Sequence[int] | None = None,
+    ) -> TokenStore:
+        """Open a store, or the `train` or `eval` side of it.
+
+        Raises:
+            DataError: it is damaged or of another version.
+        """
+        native = engine().Store(str(folder), split, fraction, seed & _SEED_BITS)
+        return cls(folder, json.loads(native.manifest()), None if repeats is None else tuple(repeats), native)
+
+    def __len__(self) -> int:
+        return len(self.native)
+
+    @property
+    def key(self) -> str:
+        """The content key."""
+        return str(self.manifest["key"])
+
+    @property
+    def rows(self) -> int:
+        """Rows that these documents come from."""
+        return int(self.native.rows)
+
+    @property
+    def tokens(self) -> int:
+        """Ids, over all documents."""
+        return int(self.native.tokens)
+
+    @property
+    def targets(self) -> int:
+        """Ids that carry a loss."""
+        return int(self.native.targets)
+
+    def counts(self) -> dict[str, int]:
+        """Rows, documents, tokens and targets."""
+        return {"rows": self.rows, "documents": len(self), "tokens": self.tokens, "targets": self.targets}
+
+    def document(self, index: int) -> tuple[list[int], list[bool]]:
+        """Ids of a document, and which of them carry a loss."""
+        ids, spans = self.native.document(index)
+        trained = [False] * len(ids)
+        for begin, end in zip(spans[::2], spans[1::2], strict=True):
+            trained[begin:end] = [True] * (end - begin)
+        return ids, trained
+
+    def place(self, index: int) -> tuple[str, int]:
+        """File and 1-based line that a document comes from."""
+        _, file, _, line = self.native.place(index)
+        return str(self.manifest["files"][file]["path"]), int(line)
+
+
+class Batches:
+    """One rank's view of a store, step after step, over epochs for ever.
+
+    Args:
+        store: the rows.
+        max_length: tokens of a window.
+        packing: `best-fit` or `none`.
+        windows_per_step: windows of an optimizer step, over all ranks.
+        micro: windows of one batch.
+        seed: of the order.
+        rank: this process's number.
+        world: how many processes share a step.
+        shuffle: False keeps the rows' own order in every epoch.
+    """
+
+    def __init__(
+        self,
+        store: TokenStore,
+        *,
+        max_length: int,
+        packing: str,
+        windows_per_step: int,
+        micro: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        shuffle: bool = True,
+    ) -> None:
+        if not 0 <= rank < world:
+            raise ValueError(f"rank {rank} of {world}")
+        self._store, self._max_length, self._packing = store, max_length, packing
+        self._windows_per_step, self._micro = windows_per_step, micro
+        self._seed, self._rank, self._world, self._shuffle = seed & _SEED_BITS, rank, world, shuffle
+        self._epoch, self._step = 0, 0
+        self._planned: tuple[int, Any] | None = None
+        if not len(self._windows()):
+            raise DataError("there is no row to train on", code="data.empty")
+
+    def steps_in_epoch(self, epoch: int = 0) -> int:
+        """Optimizer steps of an epoch; the last may be smaller. The same for every epoch."""
+        return -(-len(self._windows()) // self._windows_per_step)
+
+    @property
+    def epoch(self) -> float:
+        """How often the data was seen."""
+        return self._epoch + self._step / self.steps_in_epoch()
+
+    @property
+    def num_windows(self) -> int:
+        """Windows of an epoch."""
+        return len(self._windows())
+
+    def next_step(self) -> list[Batch]:
+        """The micro-batches of this rank for the next optimizer step; none on a small last step, perhaps."""
+        windows = self._windows()
+        begin = self._step * self._windows_per_step
+        places = list(range(begin, min(begin + self._windows_per_step, len(windows))))
+        groups = [places[at : at + self._micro] for at in range(0, len(places), self._micro)]
+        batches = [assemble(windows, group) for group in groups[self._rank :: self._world]]
+        self._step += 1
+        if self._step >= self.steps_in_epoch():
+            self._epoch, self._step = self._epoch + 1, 0
+        return batches
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place in the data, and a fingerprint of everything that decides the order."""
+        return {"version": 1, "order": self._fingerprint(), "epoch": self._epoch, "step": self._step}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to a place in the data; the number of ranks and `micro` may have changed.
+
+        Raises:
+            ResumeError: the place is in other data, or in another order.
+        """
+        if state.get("version") != 1 or state.get("order") != self._fingerprint():
+            raise ResumeError(
+                "the checkpoint's place is in other data or in another order of it",
+                hint="data, `max_length`, packing, batch size and seed have to be those of the checkpoint",
+                code="run.resume-data",
+            )
+        self._epoch, self._step = int(state["epoch"]), int(state["step"])
+
+    def _fingerprint(self) -> str:
+        parts = (
+            self._store.key,
+            len(self._store),
+            self._store.repeats,
+            self._max_length,
+            self._packing,
+            self._windows_per_step,
+            self._seed,
+            self._shuffle,
+        )
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+    def _windows(self) -> Any:
+        if self._planned is None or self._planned[0] != self._epoch:
+            shuffle = (self._seed, self._epoch) if self._shuffle else None
+            repeats = None if self._store.repeats is None else list(self._store.repeats)
+            windows = engine().Windows(self._store.native, self._max_length, self._packing, repeats, shuffle)
+            self._planned = (self._epoch, windows)
+        return self._planned[1]
+
+
+def evaluation_batches(
+    store: TokenStore, *, max_length: int, packing: str, micro: int, rank: int = 0, world: int = 1
+) -> Iterator[Batch]:
+    """Every row once, in a fixed order; batches are dealt to the ranks in turn."""
+    windows = engine().Windows(store.native, max_length, packing)
+    for number, begin in enumerate(range(0, len(windows), micro)):
+        if number % world == rank:
+            yield assemble(windows, list(range(begin, min(begin + micro, len(windows)))))
+
+
+def assemble(windows: Any, places: list[int]) -> Batch:
+    """Lay the documents of some windows end to end in new tensors, which the engine fills in place."""
+    import torch
+
+    tokens, documents = windows.measure(places)
+    input_ids, targets, position_ids = (torch.empty((1, tokens), dtype=torch.int64) for _ in range(3))
+    cu_seqlens = torch.empty(documents + 1, dtype=torch.int32)
+    max_seqlen, num_targets = windows.fill(
+        places, _memory(input_ids), _memory(targets), _memory(position_ids), _memory(cu_seqlens)
+    )
+    return Batch(
+        input_ids=input_ids,
+        targets=targets,
+        position_ids=position_ids,
+        cu_seqlens=cu_seqlens,
+        max_seqlen=max_seqlen,
+        num_targets=num_targets,
+        windows=tuple(places),
+    )
+
+
+def _memory(tensor: torch.Tensor) -> Any:
+    """The tensor's memory as a one-dimensional array, not copied."""
+    return tensor.view(-1).numpy()

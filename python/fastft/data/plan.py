@@ -1,0 +1,148 @@
+"""From the config to what the engine is told: paths, formats, template and options as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastft.data.engine import engine
+
+if TYPE_CHECKING:
+    from fastft.config.kinds import Stage, TokenizerFiles
+    from fastft.config.schema import DataConfig, SourceConfig
+
+
+@dataclass(frozen=True)
+class EnginePlan:
+    """What the engine is told.
+
+    Attributes:
+        json: the plan.
+        fallback: renders conversations in Python, where the template can't be certified.
+        names: of the sources, in order.
+        repeats: how often each source's rows are used in an epoch.
+    """
+
+    json: str
+    fallback: Callable[[str], str] | None
+    names: tuple[str, ...]
+    repeats: tuple[int, ...]
+
+
+def make_plan(
+    data: DataConfig,
+    sources: Sequence[SourceConfig],
+    stage: Stage,
+    tokenizer: TokenizerFiles,
+    *,
+    config_dir: Path | None,
+    cache: Path,
+) -> EnginePlan:
+    """Say what is to be done with `sources`.
+
+    Raises:
+        DataError: a source has no files, or its format can't be told.
+        ConfigError: the template can't be found.
+    """
+    names = _names(sources)
+    plan: dict[str, Any] = {
+        "sources": [
+            {
+                "name": name,
+                "path": str(locate(source.path, config_dir)),
+                "format": None if source.format is None else source.format.mapping(),
+                "rows": source.rows,
+            }
+            for name, source in zip(names, sources, strict=True)
+        ],
+        "rows": stage.rows,
+        "tokenizer": {
+            "file": str(tokenizer.folder / "tokenizer.json"),
+            "key": tokenizer.key,
+            "vocab_size": tokenizer.vocab_size,
+            "special_tokens": dict(tokenizer.special_tokens),
+        },
+        "encode": {
+            "train_on": stage.train_on(),
+            "special_in_text": data.special_in_text,
+            "thinking": data.thinking,
+            "turns": data.truncate == "turns",
+            "append_eos_to_text": tokenizer.eos_id is not None,
+            "add_bos_to_text": False,
+        },
+        "max_length": data.max_length,
+        "truncate": data.truncate,
+        "fail_on_bad": data.on_bad == "fail",
+        "threads": data.threads,
+        "cache": str(cache),
+    }
+    kinds = {found["kind"] for found in json.loads(engine().formats(json.dumps(plan)))}
+    fallback = None
+    if kinds - {"text"}:
+        fallback = _add_template(plan, data, tokenizer, config_dir, cache)
+    if "text" in kinds:
+        plan["encode"]["add_bos_to_text"] = tokenizer.bos_id is not None and _adds_bos(tokenizer)
+    return EnginePlan(json.dumps(plan), fallback, names, tuple(source.repeat for source in sources))
+
+
+def locate(path: str, config_dir: Path | None) -> Path:
+    """A path of the config: from the working directory if it exists there, else from the config's folder."""
+    here = Path(path).expanduser()
+    if here.is_absolute() or config_dir is None or here.exists():
+        return here
+    if any(letter in path for letter in "*?") and any(Path().glob(path)):
+        return here
+    return config_dir / here
+
+
+def _names(sources: Sequence[SourceConfig]) -> tuple[str, ...]:
+    """What reports call the sources; equal names get numbers."""
+    names: list[str] = []
+    for source in sources:
+        wanted = source.name or Path(source.path.rstrip("/*")).stem or "data"
+        name, number = wanted, 2
+        while name in names:
+            name, number = f"{wanted}-{number}", number + 1
+        names.append(name)
+    return tuple(names)
+
+
+def _add_template(
+    plan: dict[str, Any], data: DataConfig, tokenizer: TokenizerFiles, config_dir: Path | None, cache: Path
+) -> Callable[[str], str] | None:
+    from fastft.data import templates
+
+    chosen = templates.choose(data.template, tokenizer, config_dir=config_dir, cache=cache)
+    plan["tokenizer"] |= {
+        "template": chosen.source,
+        "template_key": chosen.key,
+        "special_tokens": dict(chosen.special_tokens),
+    }
+    plan["encode"]["today"] = chosen.today
+    return chosen.fallback
+
+
+def _adds_bos(tokenizer: TokenizerFiles) -> bool:
+    """Whether the tokenizer itself puts its BOS token before a text."""
+    text = (tokenizer.folder / "tokenizer.json").read_text("utf-8")
+    at = text.rfind('"post_processor"')
+    if at < 0:
+        return False
+    processor, _ = json.JSONDecoder().raw_decode(text, text.index(":", at) + 1 + _spaces(text, text.index(":", at) + 1))
+    return _starts_with(processor, tokenizer.special_tokens.get("bos_token"))
+
+
+def _spaces(text: str, at: int) -> int:
+    return len(text[at : at + 16]) - len(text[at : at + 16].lstrip())
+
+
+def _starts_with(processor: Any, bos: str | None) -> bool:
+    if not isinstance(processor, dict) or bos is None:
+        return False
+    if processor.get("type") == "Sequence":
+        return any(_starts_with(part, bos) for part in processor.get("processors", []))
+    first = (processor.get("single") or [{}])[0]
+    return isinstance(first, dict) and first.get("SpecialToken", {}).get("id") == bos

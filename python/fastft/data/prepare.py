@@ -1,0 +1,282 @@
+"""From sources to token stores: run the engine, tell how far it is, settle the books."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastft.core import paths
+from fastft.core.errors import DataError
+from fastft.core.events import DataProgress, DataReady, Warned
+from fastft.data.dataset import TokenStore
+from fastft.data.engine import engine
+from fastft.data.plan import EnginePlan, make_plan
+
+if TYPE_CHECKING:
+    from fastft.config.kinds import Stage, TokenizerFiles
+    from fastft.config.schema import DataConfig, SourceConfig
+    from fastft.core.events import Bus
+
+PROGRESS_SECONDS = 1.0
+"""Between two `DataProgress` events."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Data that is ready to be trained on.
+
+    Attributes:
+        train: the rows to train on.
+        eval: the rows to evaluate on, None without.
+        books: what became of each row: `total` and `sources` of the training data, `split`, and
+            `eval` when evaluation has sources of its own.
+        key: content key of the training data (and of the evaluation's own).
+        cached: nothing had to be made.
+        seconds: how long it took.
+        sources: for each source its name, path, files, bytes, hash, rows and the format that was used.
+    """
+
+    train: TokenStore
+    eval: TokenStore | None
+    books: dict[str, Any]
+    key: str
+    cached: bool
+    seconds: float
+    sources: list[dict[str, Any]]
+
+
+def prepare(
+    data: DataConfig,
+    stage: Stage,
+    tokenizer: TokenizerFiles,
+    *,
+    seed: int,
+    eval_fraction: float = 0.0,
+    config_dir: Path | None = None,
+    cache: Path | None = None,
+    out: Path | None = None,
+    bus: Bus,
+) -> Prepared:
+    """Make tokens of the sources, or find those made before.
+
+    Args:
+        data: which rows, and how they become tokens.
+        stage: which tokens carry a loss.
+        tokenizer: makes ids.
+        seed: of the choice of evaluation rows, when `data.seed` is absent.
+        eval_fraction: part of the training rows set aside, when `data.eval` names no source.
+        config_dir: where relative paths are looked for when the working directory has no such file.
+        cache: folder of prepared data; None is fastft's.
+        out: the run's folder: `data/manifest.json` and `data/rejected.jsonl` are written there.
+        bus: hears of progress, warnings and the end.
+
+    Raises:
+        DataError: nothing is left to train on, too many rows are bad, or a source can't be used.
+        ConfigError: the template can't be found.
+    """
+    begin = time.monotonic()
+    cache = cache or paths.cache_folder()
+    made = [_make(data, data.train, stage, tokenizer, config_dir, cache, bus)]
+    chosen_seed = (data.seed if data.seed is not None else seed) & (2**64 - 1)
+    fraction = 0.0 if data.eval else eval_fraction
+    if data.eval:
+        made.append(_make(data, data.eval, stage, tokenizer, config_dir, cache, bus))
+        train, evaluation = TokenStore.open(made[0].folder, repeats=made[0].plan.repeats), TokenStore.open(made[1].folder)
+    elif fraction > 0:
+        train = TokenStore.open(made[0].folder, "train", fraction, chosen_seed, made[0].plan.repeats)
+        evaluation = TokenStore.open(made[0].folder, "eval", fraction, chosen_seed)
+    else:
+        train, evaluation = TokenStore.open(made[0].folder, repeats=made[0].plan.repeats), None
+    for part, store, name in zip(made, (train, evaluation), ("train", "eval"), strict=False):
+        _check(data, part, store, name)
+    if fraction > 0 and not len(train):
+        raise DataError(
+            "all rows are alike, so none is left to train on after the evaluation part",
+            hint="set `eval.fraction = 0`, or name `data.eval`",
+            code="data.empty",
+        )
+    books = dict(made[0].manifest["books"])
+    books["split"] = {"train": train.counts()} | ({} if evaluation is None else {"eval": evaluation.counts()})
+    if data.eval:
+        books["eval"] = made[1].manifest["books"]
+    key = "-".join(part.key for part in made)
+    prepared = Prepared(
+        train=train,
+        eval=evaluation,
+        books=books,
+        key=key,
+        cached=all(part.cached for part in made),
+        seconds=time.monotonic() - begin,
+        sources=[source for part in made for source in part.sources()],
+    )
+    if out is not None:
+        _write_books(out / "data", prepared, made)
+    for part in made:
+        _tell(part, bus, out)
+    bus.emit(DataReady(key=key, cached=prepared.cached, books=books, seconds=prepared.seconds))
+    return prepared
+
+
+@dataclass(frozen=True)
+class _Made:
+    folder: Path
+    key: str
+    cached: bool
+    manifest: dict[str, Any]
+    plan: EnginePlan
+
+    def sources(self) -> list[dict[str, Any]]:
+        found = []
+        for index, source in enumerate(self.manifest["sources"]):
+            files = [file for file in self.manifest["files"] if file["source"] == index]
+            found.append(
+                {
+                    "name": source["name"],
+                    "path": json.loads(self.plan.json)["sources"][index]["path"],
+                    "files": [{"path": f["path"], "bytes": f["bytes"], "hash": f["digest"]} for f in files],
+                    "bytes": sum(file["bytes"] for file in files),
+                    "hash": files[0]["digest"] if len(files) == 1 else self.key,
+                    "rows": self.manifest["books"]["sources"].get(source["name"], {}).get("read", 0),
+                    "format": source["format"],
+                    "guessed": source["guessed"],
+                }
+            )
+        return found
+
+
+def _make(
+    data: DataConfig,
+    sources: Sequence[SourceConfig],
+    stage: Stage,
+    tokenizer: TokenizerFiles,
+    config_dir: Path | None,
+    cache: Path,
+    bus: Bus,
+) -> _Made:
+    plan = make_plan(data, sources, stage, tokenizer, config_dir=config_dir, cache=cache)
+    progress = engine().Progress()
+    with _Watch(progress, bus):
+        found = engine().prepare(plan.json, progress, plan.fallback)
+    folder = Path(found["folder"])
+    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    return _Made(folder, found["key"], found["cached"], manifest, plan)
+
+
+class _Watch:
+    """Polls the engine's counters from a thread of its own while the caller waits for the engine."""
+
+    def __init__(self, progress: Any, bus: Bus) -> None:
+        self._progress, self._bus = progress, bus
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="fastft-data-progress", daemon=True)
+
+    def __enter__(self) -> None:
+        self._begin = time.monotonic()
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._done.wait(PROGRESS_SECONDS):
+            self._bus.emit(
+                DataProgress(
+                    rows=self._progress.rows,
+                    tokens=self._progress.tokens,
+                    bytes_read=self._progress.bytes_read,
+                    total_bytes=self._progress.total_bytes,
+                    seconds=time.monotonic() - self._begin,
+                )
+            )
+
+
+def _check(data: DataConfig, made: _Made, store: TokenStore | None, name: str) -> None:
+    """The rules about bad rows, which hold for prepared data from the cache as well."""
+    total = made.manifest["books"]["total"]
+    bad = sum(total["quarantined"].values())
+    if bad and data.on_bad == "fail":
+        first = json.loads((made.folder / "rejected.jsonl").read_text("utf-8").split("\n", 1)[0])
+        raise DataError(
+            first["reason"],
+            hint='with `data.on_bad = "quarantine"` such rows are set aside and listed',
+            code=f"data.{first['code']}",
+            path=first["file"],
+            line=first["line"],
+        )
+    if bad > data.max_bad_fraction * total["read"]:
+        raise DataError(
+            f"{bad:,} of {total['read']:,} rows of `data.{name}` can't be used ({_by_code(total['quarantined'])}), "
+            f"more than `data.max_bad_fraction` = {data.max_bad_fraction:g}",
+            hint=f"see {made.folder / 'rejected.jsonl'}",
+            code="data.too-many-bad",
+        )
+    if total["used"] == 0 or store is None:
+        dropped = total["dropped"].get("too_long", 0)
+        raise DataError(
+            f"no row of `data.{name}` is left: {total['read']:,} read, {bad:,} can't be used"
+            f"{' (' + _by_code(total['quarantined']) + ')' if bad else ''}, {dropped:,} longer than `data.max_length`",
+            hint=f"see {made.folder / 'rejected.jsonl'}" if bad else "raise `data.max_length` or set `data.truncate`",
+            code="data.empty",
+        )
+
+
+def _by_code(counts: dict[str, int]) -> str:
+    return ", ".join(f"{code} {count:,}" for code, count in sorted(counts.items()))
+
+
+def _write_books(folder: Path, prepared: Prepared, made: Sequence[_Made]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = {
+        "key": prepared.key,
+        "cached": prepared.cached,
+        "seconds": prepared.seconds,
+        "stores": [str(part.folder) for part in made],
+        "books": prepared.books,
+        "sources": prepared.sources,
+        "notes": [part.manifest["notes"] for part in made],
+    }
+    paths.write_atomic(folder / "manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+    rejected = b"".join((part.folder / "rejected.jsonl").read_bytes() for part in made)
+    paths.write_atomic(folder / "rejected.jsonl", rejected)
+
+
+def _tell(made: _Made, bus: Bus, out: Path | None) -> None:
+    """Say what the user should know of rows, formats and cuts."""
+    for source in made.manifest["sources"]:
+        if source["guessed"]:
+            names = ", ".join(f"{key} = {value}" for key, value in source["format"].items() if key != "kind")
+            bus.emit(
+                Warned(
+                    "data.format-found",
+                    f"source `{source['name']}` is read as `{source['format']['kind']}`, found from its first rows",
+                    hint=f"name it with `format` to be sure ({names})",
+                )
+            )
+    for sentence in made.manifest["warnings"]:
+        bus.emit(Warned("data.source", sentence))
+    total = made.manifest["books"]["total"]
+    if bad := sum(total["quarantined"].values()):
+        place = (out / "data" if out is not None else made.folder) / "rejected.jsonl"
+        bus.emit(
+            Warned(
+                "data.quarantined",
+                f"{bad:,} of {total['read']:,} rows can't be used ({_by_code(total['quarantined'])})",
+                hint=f"each is listed with file, line and reason in {place}",
+            )
+        )
+    if dropped := total["dropped"].get("too_long", 0):
+        bus.emit(
+            Warned(
+                "data.dropped",
+                f"{dropped:,} of {total['read']:,} rows are longer than `data.max_length` and left out",
+                hint="raise `data.max_length`, or choose another `data.truncate`",
+            )
+        )
+    if cut := total["cut_rows"]:
+        bus.emit(Warned("data.cut", f"{cut:,} rows were cut, {total['cut_tokens']:,} tokens are gone"))

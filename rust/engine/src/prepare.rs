@@ -1,0 +1,153 @@
+//! Making a token store while Python watches.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crossbeam_channel::{RecvTimeoutError, bounded};
+use fastft_pipeline::EngineError;
+use fastft_pipeline::encode::{Encoder, EncoderError};
+use fastft_pipeline::plan::Plan;
+use fastft_pipeline::run;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::{errors, template};
+
+/// Add the functions and classes of this file to the module.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Progress>()?;
+    module.add_function(wrap_pyfunction!(prepare, module)?)?;
+    module.add_function(wrap_pyfunction!(plan_key, module)?)?;
+    module.add_function(wrap_pyfunction!(formats, module)?)?;
+    module.add_function(wrap_pyfunction!(preview, module)?)
+}
+
+/// Counters that Python polls from another thread.
+#[pyclass(frozen, module = "fastft._engine")]
+pub struct Progress {
+    inner: Arc<run::Progress>,
+}
+
+#[pymethods]
+impl Progress {
+    #[new]
+    fn new() -> Self {
+        Self { inner: Arc::default() }
+    }
+
+    /// Rows done.
+    #[getter]
+    fn rows(&self) -> u64 {
+        self.inner.rows.load(Ordering::Relaxed)
+    }
+
+    /// Tokens made.
+    #[getter]
+    fn tokens(&self) -> u64 {
+        self.inner.tokens.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of rows done.
+    #[getter]
+    fn bytes_read(&self) -> u64 {
+        self.inner.bytes_read.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of all files.
+    #[getter]
+    fn total_bytes(&self) -> u64 {
+        self.inner.total_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Ask the run to stop at the next row.
+    fn cancel(&self) {
+        self.inner.cancelled.store(true, Ordering::Relaxed);
+    }
+}
+
+fn parse(py: Python<'_>, plan: &str) -> PyResult<Plan> {
+    Plan::from_json(plan).map_err(|error| errors::to_python(py, error.into()))
+}
+
+fn encoder(plan: &Plan, fallback: Option<Py<PyAny>>) -> Result<Encoder, EncoderError> {
+    let tokenizer = &plan.tokenizer;
+    let json = std::fs::read_to_string(&tokenizer.file)
+        .map_err(|error| EncoderError::Template(format!("`{}`: {error}", tokenizer.file.display())))?;
+    let special = tokenizer.special_tokens.clone().into_iter().collect();
+    let fallback = fallback.map(template::renderer);
+    Encoder::new(&json, tokenizer.template.as_deref(), &special, fallback, plan.encode.clone())
+}
+
+/// The key of the plan's store.
+#[pyfunction]
+fn plan_key(py: Python<'_>, plan: &str) -> PyResult<String> {
+    let plan = parse(py, plan)?;
+    py.detach(|| run::plan_key(&plan)).map(|found| found.0).map_err(|error| errors::to_python(py, error))
+}
+
+/// The format of each source, as a JSON list.
+#[pyfunction]
+fn formats(py: Python<'_>, plan: &str) -> PyResult<String> {
+    let plan = parse(py, plan)?;
+    let found = py.detach(|| run::formats(&plan)).map_err(|error| errors::to_python(py, error))?;
+    serde_json::to_string(&found).map_err(|error| errors::to_python(py, error.into()))
+}
+
+/// Make the plan's store, or find it: `{"folder", "key", "cached"}`.
+///
+/// Signals are looked at every 50 ms; one that raises stops the run.
+#[pyfunction]
+#[pyo3(signature = (plan, progress, fallback=None))]
+fn prepare<'py>(
+    py: Python<'py>,
+    plan: &str,
+    progress: &Progress,
+    fallback: Option<Py<PyAny>>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let plan = parse(py, plan)?;
+    let counters = Arc::clone(&progress.inner);
+    let (sender, receiver) = bounded(1);
+    let worker = std::thread::Builder::new().name("fastft-data".into()).spawn(move || {
+        let made = run::prepare(&plan, || encoder(&plan, fallback), &counters);
+        let _ = sender.send(made);
+    })?;
+    let mut stopped = None;
+    let made = loop {
+        match py.detach(|| receiver.recv_timeout(Duration::from_millis(50))) {
+            Ok(made) => break Some(made),
+            Err(RecvTimeoutError::Disconnected) => break None,
+            Err(RecvTimeoutError::Timeout) => {
+                if let Err(signal) = py.check_signals() {
+                    progress.cancel();
+                    stopped = Some(signal);
+                }
+            }
+        }
+    };
+    let joined = py.detach(|| worker.join());
+    if let Some(signal) = stopped {
+        return Err(signal);
+    }
+    let made = match (made, joined) {
+        (Some(made), Ok(())) => made.map_err(|error| errors::to_python(py, error))?,
+        _ => return Err(errors::panicked("preparing data")),
+    };
+    let found = PyDict::new(py);
+    found.set_item("folder", made.folder)?;
+    found.set_item("key", made.key)?;
+    found.set_item("cached", made.cached)?;
+    Ok(found)
+}
+
+/// The first rows of each source, as a JSON list.
+#[pyfunction]
+#[pyo3(signature = (plan, rows, fallback=None))]
+fn preview(py: Python<'_>, plan: &str, rows: usize, fallback: Option<Py<PyAny>>) -> PyResult<String> {
+    let plan = parse(py, plan)?;
+    let shown = py.detach(|| {
+        let encoder = encoder(&plan, fallback)?;
+        Ok::<_, EngineError>(serde_json::Value::from(run::preview(&plan, &encoder, rows)?).to_string())
+    });
+    shown.map_err(|error| errors::to_python(py, error))
+}
