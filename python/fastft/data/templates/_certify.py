@@ -43,7 +43,9 @@ def difference(source: str, reference: str, special: dict[str, str]) -> str | No
     for number, conversation in enumerate(probes.conversations()):
         row = json.dumps(conversation, ensure_ascii=False)
         for prompt in (False, True):
-            expected = _or_error(render, reference, special, conversation["messages"], conversation.get("tools"), prompt)
+            expected = _or_error(
+                render, reference, special, conversation["messages"], conversation.get("tools"), prompt
+            )
             got = _or_error(template.render, row, prompt)
             if expected != got:
                 return f"probe {number} reads differently: {_shown(got)} where transformers has {_shown(expected)}"

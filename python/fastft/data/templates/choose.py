@@ -87,7 +87,9 @@ def choose(
     verdict = _verdict(source, reference, special, cache)
     in_rust = verdict is None
     if not in_rust and verdict is not None and verdict.startswith("syntax:"):
-        problem = Problem("config.template", "data.template", f"the chat template can't be compiled: {verdict[7:].strip()}")
+        problem = Problem(
+            "config.template", "data.template", f"the chat template can't be compiled: {verdict[7:].strip()}"
+        )
         raise ConfigError([problem])
     if not in_rust:
         # Transformers' own rendering is what is left, so the template is the tokenizer's own again.
@@ -127,7 +129,9 @@ def _sources(name: str, tokenizer: TokenizerFiles, config_dir: Path | None) -> t
             source = _read(path)
             return source, source
     if name.endswith(".jinja"):
-        problem = Problem("config.template", "data.template", f"there is no file `{name}`", "give the path of a `.jinja` file")
+        problem = Problem(
+            "config.template", "data.template", f"there is no file `{name}`", "give the path of a `.jinja` file"
+        )
         raise ConfigError([problem])
     near = closest(name, [*builtin(), "auto"])
     known = f"`auto`, {', '.join(builtin())}, or a path to a `.jinja` file"
