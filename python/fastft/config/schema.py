@@ -151,7 +151,7 @@ class RunConfig(Section):
     """Names the run's folder, `runs/<name>/<time>`."""
     seed: int = 42
     """Seed of everything random."""
-    epochs: Annotated[float, Field(gt=0)] = 1
+    epochs: Annotated[float, Field(gt=0)] = 1.0
     """Times each row is seen; not used when `steps` is given."""
     steps: Annotated[int | None, Field(gt=0)] = None
     """Optimizer steps, instead of `epochs`."""
