@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from data_helpers import Kitchen, chat, write_jsonl
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    return write_jsonl(tmp_path / "rows.jsonl", [chat(f"question {n}", f"answer {n}") for n in range(20)])
+
+
+def test_the_second_time_is_cached_and_the_same(kitchen: Kitchen, rows: Path) -> None:
+    first, second = kitchen.prepare(rows), kitchen.prepare(rows)
+    assert (first.cached, second.cached) == (False, True)
+    assert first.key == second.key
+    assert first.books == second.books
+
+
+def test_touching_a_file_keeps_the_key_and_changing_it_does_not(kitchen: Kitchen, rows: Path) -> None:
+    os.utime(rows, ns=(10**18, 10**18))
+    key = kitchen.prepare(rows).key
+    os.utime(rows, ns=(2 * 10**18, 2 * 10**18))
+    assert kitchen.prepare(rows).key == key
+    text = rows.read_text()
+    rows.write_text(text.replace("question 7", "question 8"))
+    assert kitchen.prepare(rows).key != key
+    rows.write_text(text)
+    assert kitchen.prepare(rows).key == key
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"max_length": 128},
+        {"truncate": "right"},
+        {"special_in_text": "parse"},
+        {"thinking": "strip"},
+        {"template": "qwen3"},
+        {"stage_options": {"loss_on": "all"}},
+        {"rows": 10},
+        {"name": "other"},
+        {"format": {"kind": "openai"}},
+    ],
+)
+def test_what_changes_tokens_or_reports_changes_the_key(kitchen: Kitchen, rows: Path, change: dict[str, Any]) -> None:
+    source: dict[str, Any] = {"path": str(rows)}
+    key = kitchen.prepare(source).key
+    of_source = {k: v for k, v in change.items() if k in ("rows", "name", "format")}
+    options = {k: v for k, v in change.items() if k not in of_source}
+    assert kitchen.prepare(source | of_source, **options).key != key
+
+
+@pytest.mark.parametrize(
+    "change", [{"packing": "none"}, {"threads": 1}, {"seed": 9}, {"eval_fraction": 0.2}, {"on_bad": "fail"}, {"repeat": 2}]
+)
+def test_what_changes_no_token_keeps_the_key(kitchen: Kitchen, rows: Path, change: dict[str, Any]) -> None:
+    key = kitchen.prepare(rows).key
+    source = {"path": str(rows)} | {k: v for k, v in change.items() if k == "repeat"}
+    again = kitchen.prepare(source, **{k: v for k, v in change.items() if k != "repeat"})
+    assert (again.key, again.cached) == (key, True)
+
+
+def test_another_tokenizer_changes_the_key(kitchen: Kitchen, rows: Path) -> None:
+    other = Kitchen(dataclasses.replace(kitchen.tokenizer, key="another"), kitchen.cache)
+    assert other.prepare(rows).key != kitchen.prepare(rows).key
+
+
+def test_a_damaged_store_is_made_anew(kitchen: Kitchen, rows: Path) -> None:
+    first = kitchen.prepare(rows)
+    tokens = first.train.folder / "tokens-00000.arrow"
+    want = tokens.read_bytes()
+    del first
+    for damage in (want[: len(want) // 2], b"", want[:-4] + b"xxxx"):
+        tokens.write_bytes(damage)
+        again = kitchen.prepare(rows)
+        assert not again.cached
+        assert tokens.read_bytes() == want
+
+
+def test_no_half_made_store_is_left_when_the_run_ends_badly(kitchen: Kitchen, rows: Path, tmp_path: Path) -> None:
+    alone = Kitchen(kitchen.tokenizer, tmp_path / "cache")
+    with rows.open("a") as file:
+        file.write("broken\n")
+    with pytest.raises(Exception, match="JSON"):
+        alone.prepare(rows, on_bad="fail")
+    assert list((tmp_path / "cache" / "tokens").iterdir()) == []
+
+
+def test_prepared_data_needs_neither_torch_nor_transformers_the_second_time(kitchen: Kitchen, rows: Path) -> None:
+    kitchen.prepare(rows)
+    script = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from data_helpers import Kitchen
+from fastft.config.kinds import TokenizerFiles
+fields = json.loads(sys.argv[2])
+tokenizer = TokenizerFiles(**{**fields, "folder": Path(fields["folder"])})
+prepared = Kitchen(tokenizer, Path(sys.argv[3])).prepare(Path(sys.argv[4]))
+print(prepared.cached, "torch" in sys.modules, "transformers" in sys.modules)
+"""
+    fields = dataclasses.asdict(dataclasses.replace(kitchen.tokenizer, folder=str(kitchen.tokenizer.folder)))  # type: ignore[arg-type]
+    command = [sys.executable, "-c", script, str(Path(__file__).parent), json.dumps(fields), str(kitchen.cache), str(rows)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False", "False"]
+
+
+def test_ctrl_c_stops_the_engine_and_leaves_nothing(kitchen: Kitchen, tmp_path: Path) -> None:
+    import signal
+    import time
+
+    path = write_jsonl(tmp_path / "rows.jsonl", [chat(f"q{n}" * 50, f"a{n}" * 50) for n in range(2000)] * 40)
+    script = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from data_helpers import Kitchen
+from fastft.config.kinds import TokenizerFiles
+fields = json.loads(sys.argv[2])
+tokenizer = TokenizerFiles(**{**fields, "folder": Path(fields["folder"])})
+kitchen = Kitchen(tokenizer, Path(sys.argv[3]))
+kitchen.prepare({"path": sys.argv[4], "rows": 1})
+print("ready", flush=True)
+try:
+    kitchen.prepare(Path(sys.argv[4]), max_length=4096)
+except KeyboardInterrupt:
+    print("stopped", flush=True)
+"""
+    fields = dataclasses.asdict(dataclasses.replace(kitchen.tokenizer, folder=str(kitchen.tokenizer.folder)))  # type: ignore[arg-type]
+    cache = tmp_path / "cache"
+    command = [sys.executable, "-c", script, str(Path(__file__).parent), json.dumps(fields), str(cache), str(path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.7)
+    process.send_signal(signal.SIGINT)
+    begin = time.monotonic()
+    assert process.stdout.readline() == "stopped\n"
+    assert time.monotonic() - begin < 2
+    process.wait()
+    process.stdout.close()
+    assert len(list((cache / "tokens").iterdir())) == 1
