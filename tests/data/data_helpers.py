@@ -97,7 +97,9 @@ class Kitchen:
             bus=Bus([heard] if heard is not None else []),
         )
 
-    def config(self, *sources: Path | dict[str, Any], eval_sources: tuple[Path, ...] = (), **options: Any) -> DataConfig:
+    def config(
+        self, *sources: Path | dict[str, Any], eval_sources: tuple[Path, ...] = (), **options: Any
+    ) -> DataConfig:
         def table(source: Path | dict[str, Any]) -> dict[str, Any]:
             return source if isinstance(source, dict) else {"path": str(source)}
 

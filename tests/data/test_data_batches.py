@@ -71,7 +71,9 @@ def test_repeat_shows_rows_of_a_source_more_often(kitchen: Kitchen, tmp_path: Pa
     two = write_jsonl(tmp_path / "two.jsonl", [chat(f"two{n}", "a") for n in range(5)])
     prepared = kitchen.prepare({"path": str(one), "repeat": 3}, {"path": str(two)})
     batches = Batches(prepared.train, **OPTIONS)
-    seen = [ids for _ in range(batches.steps_in_epoch(0)) for batch in batches.next_step() for ids in documents_of(batch)]
+    seen = [
+        ids for _ in range(batches.steps_in_epoch(0)) for batch in batches.next_step() for ids in documents_of(batch)
+    ]
     counts = [seen.count(tuple(prepared.train.document(i)[0])) for i in range(10)]
     assert counts == [3] * 5 + [1] * 5
 
@@ -97,7 +99,7 @@ def test_one_rank_sees_the_union_of_many(prepared: Prepared, world: int) -> None
     for _ in range(alone.steps_in_epoch(0) + 2):
         want = [key(batch) for batch in alone.next_step()]
         parts = [[key(batch) for batch in rank.next_step()] for rank in ranks]
-        assert sorted(sum(parts, [])) == sorted(want)
+        assert sorted(seen for part in parts for seen in part) == sorted(want)
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 

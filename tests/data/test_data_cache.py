@@ -59,7 +59,8 @@ def test_what_changes_tokens_or_reports_changes_the_key(kitchen: Kitchen, rows: 
 
 
 @pytest.mark.parametrize(
-    "change", [{"packing": "none"}, {"threads": 1}, {"seed": 9}, {"eval_fraction": 0.2}, {"on_bad": "fail"}, {"repeat": 2}]
+    "change",
+    [{"packing": "none"}, {"threads": 1}, {"seed": 9}, {"eval_fraction": 0.2}, {"on_bad": "fail"}, {"repeat": 2}],
 )
 def test_what_changes_no_token_keeps_the_key(kitchen: Kitchen, rows: Path, change: dict[str, Any]) -> None:
     key = kitchen.prepare(rows).key
@@ -108,7 +109,15 @@ prepared = Kitchen(tokenizer, Path(sys.argv[3])).prepare(Path(sys.argv[4]))
 print(prepared.cached, "torch" in sys.modules, "transformers" in sys.modules)
 """
     fields = dataclasses.asdict(dataclasses.replace(kitchen.tokenizer, folder=str(kitchen.tokenizer.folder)))  # type: ignore[arg-type]
-    command = [sys.executable, "-c", script, str(Path(__file__).parent), json.dumps(fields), str(kitchen.cache), str(rows)]
+    command = [
+        sys.executable,
+        "-c",
+        script,
+        str(Path(__file__).parent),
+        json.dumps(fields),
+        str(kitchen.cache),
+        str(rows),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "False", "False"]
 

@@ -1,9 +1,9 @@
 """Data: from sources to batches. The work is done by the Rust engine (`rust/`).
 
-    prepare             sources -> token stores, with books of what became of each row
-    Batches             one rank's batches, step after step
-    evaluation_batches  every evaluation row once
-    preview             rows as the model will be shown them
+prepare             sources -> token stores, with books of what became of each row
+Batches             one rank's batches, step after step
+evaluation_batches  every evaluation row once
+preview             rows as the model will be shown them
 """
 
 from __future__ import annotations

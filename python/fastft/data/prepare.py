@@ -86,7 +86,10 @@ def prepare(
     fraction = 0.0 if data.eval else eval_fraction
     if data.eval:
         made.append(_make(data, data.eval, stage, tokenizer, config_dir, cache, bus))
-        train, evaluation = TokenStore.open(made[0].folder, repeats=made[0].plan.repeats), TokenStore.open(made[1].folder)
+        train, evaluation = (
+            TokenStore.open(made[0].folder, repeats=made[0].plan.repeats),
+            TokenStore.open(made[1].folder),
+        )
     elif fraction > 0:
         train = TokenStore.open(made[0].folder, "train", fraction, chosen_seed, made[0].plan.repeats)
         evaluation = TokenStore.open(made[0].folder, "eval", fraction, chosen_seed)

@@ -1,6 +1,6 @@
 """Plain text: a column of JSON rows, or text files.
 
-    {"text": "Once upon a time ..."}
+{"text": "Once upon a time ..."}
 """
 
 from __future__ import annotations
