@@ -101,7 +101,7 @@ class Side:
         """Compare one row; the name of what happened."""
         expected = self.reference(row)
         if expected is None:
-            with pytest.raises(ValueError, match="E_TEMPLATE|E_NO_TARGET"):
+            with pytest.raises(ValueError, match=r"E_TEMPLATE|E_NO_TARGET"):
                 self.encode(row)
             return "refused by both"
         mask = self.oracle(row)
@@ -147,6 +147,7 @@ def probes() -> list[dict]:
 
 BUILTIN = [
     ("chatml", "chatml_tokenizer.json", {"eos_token": "<|im_end|>"}),
+    ("smollm2", "chatml_tokenizer.json", {"eos_token": "<|im_end|>"}),
     ("qwen3", "chatml_tokenizer.json", {"eos_token": "<|im_end|>"}),
     ("llama3", "many_tokenizer.json", {"bos_token": "<|begin_of_text|>", "eos_token": "<|eot_id|>"}),
     ("gemma", "many_tokenizer.json", {"bos_token": "<s>", "eos_token": "<end_of_turn>"}),

@@ -35,7 +35,7 @@ def test_a_tokenizer_without_template_is_an_error_with_a_way_out(tmp_path):
         choose("auto", files(None, tmp_path), cache=tmp_path)
     assert str(caught.value) == (
         "error[data.no-template]: the tokenizer has no chat template, and the rows are conversations\n"
-        "hint: set `data.template` to one of chatml, gemma, llama3, mistral, phi3, qwen3, or to a `.jinja` file"
+        "hint: set `data.template` to one of chatml, gemma, llama3, mistral, phi3, qwen3, smollm2, or to a `.jinja` file"
     )
 
 
@@ -55,7 +55,7 @@ def test_a_file_is_found_beside_the_config(tmp_path):
     (tmp_path / "own.jinja").write_text(PLAIN, encoding="utf-8")
     chosen = choose("own.jinja", files(None, tmp_path), config_dir=tmp_path, cache=tmp_path)
     assert chosen.source == PLAIN
-    with pytest.raises(ConfigError, match="there is no file `other.jinja`"):
+    with pytest.raises(ConfigError, match=r"there is no file `other\.jinja`"):
         choose("other.jinja", files(None, tmp_path), config_dir=tmp_path, cache=tmp_path)
 
 
@@ -133,3 +133,15 @@ def test_a_broken_verdict_is_made_again(tmp_path):
     verdict.write_text("{", encoding="utf-8")
     assert choose("auto", files(PLAIN, tmp_path), cache=tmp_path).rendered_by == "rust"
     assert json.loads(verdict.read_text(encoding="utf-8"))["difference"] is None
+
+
+def test_official_templates_get_the_built_in_twin_that_marks_answers(tmp_path):
+    own = (
+        "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\n"
+        "You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}{% endif %}"
+        "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+    chosen = choose("auto", files(own, tmp_path), cache=tmp_path)
+    assert (chosen.rendered_by, chosen.mask) == ("rust", "generation")
+    assert chosen.source == choose("smollm2", files(None, tmp_path), cache=tmp_path).source

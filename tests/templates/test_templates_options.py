@@ -152,6 +152,6 @@ def test_today_is_what_the_template_prints():
 
 def test_an_answer_that_later_turns_change_is_refused_with_a_way_out():
     template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content if loop.last or m.role == 'user' else '...' }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-    with pytest.raises(ValueError, match="E_MASK: .* message 3 .* train on `last_response`"):
+    with pytest.raises(ValueError, match=r"E_MASK: .* message 3 .* train on `last_response`"):
         encoder(template).encode(json.dumps({"messages": TALK}))
     assert answers(TALK, template, train_on="last_response") == ["2<|im_end|>"]

@@ -93,7 +93,7 @@ impl Moment {
                 directive = chars.next()?;
             }
             let two = |n: u32| if bare { n.to_string() } else { format!("{n:02}") };
-            out.push_str(&match directive {
+            let written = match directive {
                 'Y' => self.year.to_string(),
                 'y' => two(u32::try_from(self.year.rem_euclid(100)).unwrap_or(0)),
                 'm' => two(self.month),
@@ -114,7 +114,8 @@ impl Moment {
                 'w' => weekday.to_string(),
                 '%' => "%".to_owned(),
                 _ => return None,
-            });
+            };
+            out.push_str(&written);
         }
         Some(out)
     }

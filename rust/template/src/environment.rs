@@ -1,6 +1,6 @@
-//! A MiniJinja environment that behaves as transformers' Jinja environment does.
+//! A `MiniJinja` environment that behaves as transformers' Jinja environment does.
 //!
-//! What differs from MiniJinja's defaults: whitespace control, Python's `tojson`, whitespace as
+//! What differs from `MiniJinja`'s defaults: whitespace control, Python's `tojson`, whitespace as
 //! Python strips it, tests that know what Python can iterate, `raise_exception`, `strftime_now`
 //! with a pinned date, and floats printed as Python prints them. There is no loader, so no
 //! template can read a file; fuel bounds what a template from elsewhere can spend.
@@ -70,6 +70,7 @@ pub fn environment(now: Moment) -> Environment<'static> {
 }
 
 /// The text of a `{% generation %}` block, between the marks of this rendering if it has any.
+#[allow(clippy::needless_pass_by_value, reason = "MiniJinja's form of a function")]
 fn generation(state: &mut State, kwargs: Kwargs) -> Result<Value, Error> {
     let caller: Value = kwargs.get("caller")?;
     let text = caller.call(state, &[])?;

@@ -2,7 +2,7 @@
 //!
 //! `Template::compile` takes the Jinja source and the tokenizer's special tokens; `render` gives
 //! the text of a conversation, and the marked forms also say which bytes `{% generation %}` blocks
-//! wrote and which bytes come from strings that the caller marked (`marks`). Where MiniJinja and
+//! wrote and which bytes come from strings that the caller marked (`marks`). Where `MiniJinja` and
 //! Jinja differ is a matter of fact, not of trust: certification compares both before a run.
 
 mod date;
@@ -37,7 +37,7 @@ impl Template {
     /// Compile a template.
     ///
     /// # Errors
-    /// `TemplateError` with the line that MiniJinja can't read.
+    /// `TemplateError` with the line that `MiniJinja` can't read.
     pub fn compile(source: &str, special: &SpecialTokens, now: Moment) -> Result<Self, TemplateError> {
         let mut env = environment::environment(now);
         let rewritten = marks::rewrite_generation(source);
@@ -131,7 +131,7 @@ fn message_value(message: &Message) -> Value {
     Value::from_pairs(pairs)
 }
 
-/// What MiniJinja says, with the line in the template, on one line.
+/// What `MiniJinja` says, with the line in the template, on one line.
 fn message(error: &minijinja::Error) -> String {
     let detail = error.detail().map_or_else(|| error.to_string(), ToOwned::to_owned);
     let text =

@@ -79,9 +79,9 @@ pub fn rewrite_generation(source: &str) -> Option<String> {
         match name {
             "generation" if !raw => {
                 found = true;
-                out.push_str(&format!("{{%{left} call __generation() {right}%}}"));
+                out.extend(["{%", left, " call __generation() ", right, "%}"]);
             }
-            "endgeneration" if !raw => out.push_str(&format!("{{%{left} endcall {right}%}}")),
+            "endgeneration" if !raw => out.extend(["{%", left, " endcall ", right, "%}"]),
             _ => out.push_str(tag),
         }
         rest = after;
@@ -115,10 +115,9 @@ fn tag_end(text: &str, raw: bool) -> usize {
             Some(_) if escaped => escaped = false,
             Some(_) if c == '\\' => escaped = true,
             Some(open) if c == open => quote = None,
-            Some(_) => {}
             None if c == '"' || c == '\'' => quote = Some(c),
             None if text[at..].starts_with(close) => return at + 2,
-            None => {}
+            _ => {}
         }
     }
     text.len()

@@ -191,7 +191,10 @@ mod tests {
     }
 
     fn patterns() -> Vec<(Ascii, SysRegex)> {
-        [GPT2, CL100K, QWEN2, QWEN35].iter().map(|p| (Ascii::of(p).unwrap(), SysRegex::new(p).unwrap())).collect()
+        [GPT2, CL100K, QWEN2, QWEN35]
+            .iter()
+            .map(|p| (Ascii::of(p).unwrap(), SysRegex::new(p).unwrap()))
+            .collect()
     }
 
     #[test]

@@ -107,9 +107,9 @@ impl Tokenizer for Library {
             return Ok(encoding);
         }
         let mut normalized = NormalizedString::from(text);
-        let normalizer: Option<&NormalizerWrapper> = self.inner.get_normalizer();
-        if let Some(normalizer) = normalizer {
-            normalizer.normalize(&mut normalized).map_err(|error| TextError::Encode(error.to_string()))?;
+        let form: Option<&NormalizerWrapper> = self.inner.get_normalizer();
+        if let Some(form) = form {
+            form.normalize(&mut normalized).map_err(|error| TextError::Encode(error.to_string()))?;
         }
         self.reference(PreTokenizedString::from(normalized))
     }

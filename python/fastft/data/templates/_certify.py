@@ -20,14 +20,15 @@ def render(
     """
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    texts, _ = render_jinja_template(
+    tokens: dict[str, Any] = dict(special)
+    rendered: Any = render_jinja_template(
         conversations=[messages],
         tools=tools,
         chat_template=source,
         add_generation_prompt=add_generation_prompt,
-        **special,
+        **tokens,
     )
-    text: str = texts[0]
+    text: str = rendered[0][0]
     return text
 
 

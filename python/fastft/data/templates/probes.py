@@ -100,11 +100,11 @@ def conversations() -> Iterator[dict[str, Any]]:
         "content": "",
         "tool_calls": [_call("weather", {"city": "Bern"}), _call("now", {}, "abcdefgh2")],
     }
-    told = [
+    answers = [
         _say("tool", "rain", name="weather", tool_call_id="abcdefgh1"),
         _say("tool", "12:00", name="now", tool_call_id="abcdefgh2"),
     ]
-    yield {"messages": [system, ask, two, *told, _say("assistant", "Rain at noon."), *again], "tools": TOOLS[:1]}
+    yield {"messages": [system, ask, two, *answers, _say("assistant", "Rain at noon."), *again], "tools": TOOLS[:1]}
     yield {"messages": [ask, _say("user", "Hello?"), answer, _say("assistant", "Sorry, 4.")]}
     yield {"messages": [answer, ask]}
     yield {"messages": [ask, system, answer]}

@@ -122,7 +122,7 @@ fn mark_value(tokens: &ControlTokens, value: &mut Value, marks: Marks, found: &m
         Value::String(text) => mark_string(tokens, text, marks, found),
         Value::Array(items) => items.iter_mut().for_each(|item| mark_value(tokens, item, marks, found)),
         Value::Object(fields) => {
-            fields.values_mut().for_each(|field| mark_value(tokens, field, marks, found))
+            fields.values_mut().for_each(|field| mark_value(tokens, field, marks, found));
         }
         _ => {}
     }

@@ -137,7 +137,9 @@ impl Spans {
             for answer in &mut answers {
                 *answer = (unmark(answer.0), unmark(answer.1));
             }
-            turns.iter_mut().for_each(|at| *at = unmark(*at));
+            for at in &mut turns {
+                *at = unmark(*at);
+            }
             return Ok(Self { marked: Marked::from_marked(&text, view.plain), answers, turns });
         }
         Ok(Self { marked: Marked::unmarked(text), answers, turns })
