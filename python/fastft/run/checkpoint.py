@@ -18,10 +18,10 @@ import secrets
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastft import __version__
 from fastft.core.errors import ResourceError
 from fastft.run import tensors
 from fastft.run.files import DISK, Files, json_bytes
@@ -97,7 +97,7 @@ def write(
             "schema": SCHEMA,
             "step": step,
             "score": score,
-            "fastft": _own_version(),
+            "fastft": __version__,
             **facts,
             "files": books,
         }
@@ -259,10 +259,3 @@ def _discard(path: Path, files: Files) -> None:
         files.remove_tree(path)
     except OSError:
         return  # it has no checkpoint's name, so nobody takes it for one; the next start tries again
-
-
-def _own_version() -> str:
-    try:
-        return version("fastft")
-    except PackageNotFoundError:
-        return "unknown"

@@ -18,6 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastft import __version__
 from fastft.core.errors import FastftError, Preempted, ResourceError
 from fastft.core.events import Bus, RunEnded, Warned
 from fastft.core.paths import write_atomic
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from fastft.run.plan import Place, Plan
 
 SCHEMA = 1
-_PACKAGES = ("fastft", "torch", "transformers", "peft", "tokenizers", "safetensors", "numpy", "pyarrow")
+_PACKAGES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "numpy", "pyarrow")
 
 
 @dataclass
@@ -162,7 +163,7 @@ def _write_head(session: Session, config: RunConfig, texts: Mapping[str, str]) -
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide a result."""
-    found = {"python": platform.python_version()}
+    found = {"fastft": __version__, "python": platform.python_version()}
     for name in _PACKAGES:
         try:
             found[name] = version(name)
