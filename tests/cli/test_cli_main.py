@@ -176,7 +176,7 @@ def test_a_coloured_diagnostic_has_the_same_words(monkeypatch: pytest.MonkeyPatc
 
 def test_tables_are_aligned_also_with_wide_characters() -> None:
     text = console.table([["名字", "1"], ["b", "22"]], ["name", "n"])
-    assert text.split("\n") == ["name  n", "名字  1", "b     22"]
+    assert text.split("\n") == ["name   n", "名字   1", "b     22"]
     assert console.table([]) == ""
 
 

@@ -6,17 +6,19 @@ Data goes to stdout; everything else to stderr. Nothing here needs Rich, so that
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
 from fastft.core import env
-from fastft.core.errors import FastftError, Preempted, Problem, ResourceError, _columns, render
+from fastft.core.errors import FastftError, Preempted, Problem, ResourceError, columns_of, render
 
 verbose = False
 """Set by `fastft --verbose`: tracebacks for every error, not for bugs only."""
 
 _STYLES = {"red": "1;31", "green": "32", "yellow": "33", "blue": "1;34", "cyan": "36", "dim": "2", "bold": "1"}
+_NUMBER = re.compile(r"[\d,.]*")
 _REPORT = "https://github.com/fastft/fastft/issues"
 
 
@@ -81,15 +83,20 @@ def _paint(line: str) -> str:
 
 
 def table(rows: Sequence[Sequence[str]], header: Sequence[str] | None = None, stream: TextIO | None = None) -> str:
-    """Rows as aligned columns, two spaces apart; the last column is not padded."""
+    """Rows as aligned columns, two spaces apart; columns of numbers below a header end at the right."""
     stream = stream or sys.stdout
     every = ([list(header)] if header else []) + [list(row) for row in rows]
     if not every:
         return ""
-    widths = [max(_columns(row[column]) for row in every) for column in range(len(every[0]))]
+    columns = range(len(every[0]))
+    widths = [max(columns_of(row[column]) for row in every) for column in columns]
+    numbers = [header is not None and all(_NUMBER.fullmatch(row[column]) for row in rows) for column in columns]
     lines = []
     for number, row in enumerate(every):
-        cells = [cell + " " * (width - _columns(cell)) for cell, width in zip(row, widths, strict=True)]
+        spaces = [" " * (width - columns_of(cell)) for cell, width in zip(row, widths, strict=True)]
+        cells = [
+            space + cell if right else cell + space for cell, space, right in zip(row, spaces, numbers, strict=True)
+        ]
         line = "  ".join(cells).rstrip()
         lines.append(style(line, "dim", stream) if header and number == 0 else line)
     return "\n".join(lines)

@@ -10,9 +10,22 @@ import click
 
 from fastft.cli import console
 from fastft.cli.options import config_argument, json_option, set_option
+from fastft.core.events import Bus, Event, Warned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+class Warnings:
+    """Tells rows that can't be used on stderr, where they don't disturb the data."""
+
+    def emit(self, event: Event) -> None:
+        """Print a warning; what else happens is of no interest here."""
+        if isinstance(event, Warned):
+            console.say(f"{console.style('warning', 'yellow')}[{event.code}]: {event.message}")
+
+    def close(self) -> None:
+        """Nothing is pending."""
 
 
 @click.group("data")
@@ -38,7 +51,9 @@ def preview(config: Path, overrides: tuple[str, ...], rows: int, as_json: bool) 
     loaded = load(config, overrides, files=True)
     files = tokenizer_files(loaded.config.model)
     decode = _decoder(files.folder)
-    found = preview_rows(loaded.config.data, loaded.config.stage, files, rows=rows, config_dir=loaded.folder)
+    found = preview_rows(
+        loaded.config.data, loaded.config.stage, files, rows=rows, config_dir=loaded.folder, bus=Bus([Warnings()])
+    )
     for row in found:
         if as_json:
             console.out_json(

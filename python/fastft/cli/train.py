@@ -13,6 +13,8 @@ from fastft.cli.options import config_argument, json_option, set_option
 if TYPE_CHECKING:
     from fastft.config.load import Loaded
 
+_SET_ASIDE = ("quarantined", "dropped", "filtered")
+
 
 @click.command("train")
 @config_argument
@@ -59,7 +61,7 @@ def _dry_run(loaded: Loaded, as_json: bool) -> None:
         return
     console.out(dump(loaded.config, loaded.origins))
     console.out(_heading("data"))
-    console.out(console.table(_data_rows(told["data"])))
+    console.out(books_table(told["data"]))
     console.out()
     console.out(_heading("plan"))
     console.out(console.table(_plan_rows(told)))
@@ -71,28 +73,24 @@ def _heading(text: str) -> str:
     return console.style(f"# {text}", "bold", sys.stdout)
 
 
-def _data_rows(data: dict[str, Any]) -> list[list[str]]:
-    """One line a source, then the books: what became of the rows."""
-    from fastft.core.units import format_bytes
+def books_table(data: dict[str, Any]) -> str:
+    """One line a source and one for all: how many rows were read, and what became of them."""
+    books = data["books"]
+    formats = {source["name"]: source["format"]["kind"] for source in data["sources"]}
+    header = ["source", "format", "read", "used", "set aside", "dropped", "filtered", "tokens", "trained"]
+    names = [name for name in formats if name in books["sources"]]
+    rows = [_books_row(name, formats[name], books["sources"][name]) for name in names]
+    if len(rows) > 1:
+        rows.append(_books_row("all", "", books["total"]))
+    empty = [column for column in range(len(header)) if column > 3 and not any(row[column] for row in rows)]
+    keep = [column for column in range(len(header)) if column not in empty]
+    return console.table([[row[column] for column in keep] for row in rows], [header[column] for column in keep])
 
-    rows = []
-    for source in data["sources"]:
-        size = format_bytes(source["bytes"]) if "bytes" in source else ""
-        count = f"{source['rows']:,} rows" if "rows" in source else ""
-        rows.append([str(source.get("path", "")), ", ".join(word for word in (count, size) if word)])
-    rows += [[name.replace("_", " "), f"{value:,}"] for name, value in _numbers(data["books"])]
-    return rows
 
-
-def _numbers(books: dict[str, Any], prefix: str = "") -> list[tuple[str, int]]:
-    """The counts of the books, those of tables in them below their name."""
-    found: list[tuple[str, int]] = []
-    for name, value in books.items():
-        if isinstance(value, int) and not isinstance(value, bool):
-            found.append((prefix + name, value))
-        elif isinstance(value, dict):
-            found += _numbers(value, f"{prefix}{name} ")
-    return found
+def _books_row(name: str, kind: str, books: dict[str, Any]) -> list[str]:
+    reasons = [", ".join(f"{count:,} {code}" for code, count in books[part].items()) for part in _SET_ASIDE]
+    counts = [f"{books[part]:,}" for part in ("read", "used", "tokens", "trained_tokens")]
+    return [name, kind, *counts[:2], *reasons, *counts[2:]]
 
 
 def _plan_rows(told: dict[str, Any]) -> list[list[str]]:
@@ -104,8 +102,8 @@ def _plan_rows(told: dict[str, Any]) -> list[list[str]]:
     rows = [
         ["device", device if plan["world"] == 1 else f"{plan['world']} x {device}"],
         ["steps", f"{told['steps']:,}, {told['steps_in_epoch']:,} an epoch"],
-        ["a step", f"{plan['windows_per_step']} windows, at most {plan['tokens_per_step']:,} tokens"],
-        ["a pass", f"{plan['micro']} windows, {plan['accumulation']} passes a step and process"],
+        ["a step", f"{_many(plan['windows_per_step'], 'window')}, at most {plan['tokens_per_step']:,} tokens"],
+        ["a pass", f"{_many(plan['micro'], 'window')}, {_many(plan['accumulation'], 'pass')} a step and process"],
     ]
     if plan["parameters"]:
         rows.append(["model", f"{format_count(plan['parameters'])} parameters"])
@@ -114,3 +112,8 @@ def _plan_rows(told: dict[str, Any]) -> list[list[str]]:
             ["memory", f"about {format_bytes(plan['estimated_bytes'])} of {format_bytes(plan['memory_bytes'])}"]
         )
     return rows
+
+
+def _many(count: int, noun: str) -> str:
+    ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
+    return f"{count:,} {noun}{ending}"

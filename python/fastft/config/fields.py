@@ -74,7 +74,7 @@ def keys(section: type[Section]) -> dict[str, Key]:
     for name, info in section.model_fields.items():
         family = next((item for item in info.metadata if isinstance(item, OneOf)), None)
         inner, is_list = _inner(info.annotation)
-        default = info.default_factory() if info.default_factory is not None else info.default  # type: ignore[call-arg]
+        default = info.get_default(call_default_factory=True, validated_data={})
         found[name] = Key(name, info.annotation, tuple(info.metadata), default, family, inner, is_list)
     return found
 

@@ -67,7 +67,7 @@ class DataConfig(Section):
 
     train: list[SourceConfig] = Field(min_length=1)
     """The sources to train on."""
-    eval: list[SourceConfig] = Field(default_factory=list)
+    eval: list[SourceConfig] = Field(default=[])
     """The sources to evaluate on; absent means a part of `train`, see `eval.fraction`."""
     template: str = "auto"
     """Chat template: `auto` is the tokenizer's own; a built-in name; or a path to a `.jinja` file."""

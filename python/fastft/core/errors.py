@@ -84,12 +84,12 @@ def excerpt(origin: Origin, width: int = 64) -> list[str]:
         text, column = before + text[start : start + width] + after, column - start + len(before)
     lines = [f"{gutter} |", f"{origin.line} | {text}"]
     if marked:
-        carets = "^" * _columns(text[column : column + marked].ljust(marked))
-        lines.append(f"{gutter} | {' ' * _columns(text[:column])}{carets}")
+        carets = "^" * columns_of(text[column : column + marked].ljust(marked))
+        lines.append(f"{gutter} | {' ' * columns_of(text[:column])}{carets}")
     return lines
 
 
-def _columns(text: str) -> int:
+def columns_of(text: str) -> int:
     """Terminal columns of a text: East Asian wide characters take two."""
     if text.isascii():
         return len(text)
