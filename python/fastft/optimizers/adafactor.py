@@ -26,7 +26,7 @@ class Adafactor(Optimizer, kind="adafactor"):
     """Peak learning rate, as a fraction of the root mean square of a weight tensor."""
     beta2_decay: Annotated[float, Field(lt=0)] = -0.8
     """The second moment's rate at step t is `1 - t ** beta2_decay`."""
-    clip: Annotated[float, Field(gt=0)] = 1.0
+    clip: Annotated[float, Field(ge=1)] = 1.0
     """Updates are scaled down to this root mean square."""
     min_scale: Annotated[float, Field(gt=0)] = 1e-3
     """Least size of a weight tensor in the scaling, so that one that starts at zero can grow."""
