@@ -299,3 +299,25 @@ def test_real_rows_have_the_ids_and_masks_of_transformers(name, shared):
     outcomes = Counter(side.check(row) for row in real_rows(shared)[::stride])
     print(name, dict(outcomes))
     assert outcomes["equal"] > 100, outcomes
+
+
+@pytest.mark.slow
+def test_real_tokenizers_have_the_ids_of_the_library(shared):
+    """Every tokenizer of FASTFT_ASSETS on every text of the demo data, as text documents."""
+    from tokenizers import Tokenizer
+
+    from fastft import _engine
+
+    assets = Path(os.environ.get("FASTFT_ASSETS", "/nonexistent"))
+    if not assets.is_dir():
+        pytest.skip("FASTFT_ASSETS names no folder with tokenizers and chat templates")
+    texts = [m["content"] for row in real_rows(shared)[::5] for m in row["messages"] if m["content"]]
+    texts += [text + "\u0301\u1100\u1161 \ufb01\u2028<|im_end|></s>  " for text in texts[:100]]
+    options = json.dumps({"append_eos_to_text": False, "special_in_text": "parse"})
+    for path in sorted((assets / "tokenizers").glob("*/tokenizer.json")):
+        json_text = path.read_text(encoding="utf-8")
+        reference, engine = Tokenizer.from_str(json_text), _engine.ChatEncoder(json_text, None, {}, options)
+        for text in texts:
+            expected = reference.encode(text, add_special_tokens=False).ids
+            if expected:
+                assert engine.encode_text(text)[1] == expected, path.parent.name

@@ -1,0 +1,81 @@
+//! The word path beside the reference, on tokenizers that are shipped with the tests.
+
+use fastft_text::{Library, Tokenizer};
+use proptest::prelude::*;
+
+const CHATML: &str = include_str!("../../../tests/templates/fixtures/chatml_tokenizer.json");
+const MANY: &str = include_str!("../../../tests/templates/fixtures/many_tokenizer.json");
+
+fn pairs() -> Vec<(Library, Library)> {
+    [CHATML, MANY]
+        .iter()
+        .map(|json| (Library::from_json(json).unwrap(), Library::from_json(json).unwrap().without_words()))
+        .collect()
+}
+
+fn check(fast: &Library, reference: &Library, text: &str) {
+    for plain in [false, true] {
+        let encode = |library: &Library| {
+            if plain { library.encode_plain(text) } else { library.encode(text) }.unwrap()
+        };
+        let (ours, theirs) = (encode(fast), encode(reference));
+        assert_eq!(ours.ids, theirs.ids, "{text:?}");
+        for (index, (our, their)) in ours.offsets.iter().zip(&theirs.offsets).enumerate() {
+            assert!(our.0 >= their.0 && our.1 <= their.1, "{text:?} token {index}: {our:?} in {their:?}");
+        }
+    }
+}
+
+#[test]
+fn the_word_path_is_taken_for_both_tokenizers() {
+    assert!(pairs().iter().all(|(fast, reference)| fast.has_words() && !reference.has_words()));
+}
+
+#[test]
+fn an_empty_text_has_no_tokens() {
+    for (fast, reference) in pairs() {
+        check(&fast, &reference, "");
+    }
+}
+
+#[test]
+fn a_run_of_one_character_takes_linear_time() {
+    let (fast, _) = &pairs()[0];
+    for unit in ["a", " ", "\n", "'", "\u{4f60}", "\u{1f642}\u{200d}"] {
+        let time = |n: usize| {
+            let text = unit.repeat(n);
+            let begin = std::time::Instant::now();
+            fast.encode(&text).unwrap();
+            begin.elapsed().as_secs_f64()
+        };
+        let (small, large) = (time(20_000), time(80_000));
+        // Four times the text; a quadratic path would take sixteen times as long.
+        assert!(large < 9.0 * small + 0.05, "{unit:?}: {small} s, then {large} s");
+    }
+}
+
+#[test]
+fn ids_decode_to_the_text() {
+    for (fast, _) in pairs() {
+        let text = "Gr\u{fc}\u{df}e <|im_end|> 12 \u{4f60}\u{597d}\n";
+        assert_eq!(fast.decode(&fast.encode(text).unwrap().ids, false).unwrap(), text);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn words_give_the_references_ids(
+        text in "([a-zA-Z]{1,6}|[ \n\t\r]{1,3}|[0-9\u{b2}\u{664}]{1,4}|'(s|T|ll|\u{17f})|<\\|im_(start|end)\\|>|</?(think|s)>|\\[/?INST\\]|[!-/]{1,3}|[\u{e9}\u{4f60}\u{3042}\u{30a}\u{301}\u{a0}\u{85}\u{1f642}\u{200d}\u{1}\u{4}]){0,12}"
+    ) {
+        for (fast, reference) in pairs_once() {
+            check(fast, reference, &text);
+        }
+    }
+}
+
+fn pairs_once() -> &'static [(Library, Library)] {
+    static PAIRS: std::sync::OnceLock<Vec<(Library, Library)>> = std::sync::OnceLock::new();
+    PAIRS.get_or_init(pairs)
+}
