@@ -174,5 +174,7 @@ def test_a_state_dict_has_the_keys_of_bitsandbytes_and_loads_again() -> None:
 
 def test_a_model_whose_blocks_hold_other_weights_is_refused() -> None:
     model = GPT2LMHeadModel(GPT2Config(vocab_size=32, n_embd=32, n_layer=1, n_head=2, n_positions=16))
-    with pytest.raises(UnsupportedError, match="hold other weights, for example `transformer.h.0.attn.c_attn.weight`"):
+    with pytest.raises(
+        UnsupportedError, match=r"hold other weights, for example `transformer\.h\.0\.attn\.c_attn\.weight`"
+    ):
         NF4().quantize(model)

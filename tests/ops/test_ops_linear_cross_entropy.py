@@ -220,3 +220,12 @@ def test_the_largest_tensor_is_one_chunk_of_logits() -> None:
     assert chunk <= 64 << 20 < rows * vocabulary * 4
     large = [size for size in seen.sizes.values() if size > chunk // 4 and size != w.nbytes]
     assert large == [chunk]
+
+
+@pytest.mark.slow
+def test_a_compiled_graph_holds_the_loss_whole() -> None:
+    h, w, _, y = inputs()
+    compiled = torch.compile(lambda h, w: linear_cross_entropy(h, w, y), backend="aot_eager", fullgraph=True)
+    got, expected = compiled(h, w), linear_cross_entropy(h, w, y)
+    torch.testing.assert_close(got, expected)
+    torch.testing.assert_close(torch.autograd.grad(got, h)[0], torch.autograd.grad(expected, h)[0])

@@ -1,0 +1,206 @@
+"""Our ops beside what they replace: both sides alternate in one process, medians and their ratio.
+
+python benches/kernels.py [--quick]        writes benches/results/kernels.json
+
+nf4_quantize, nf4_dequantize    against bitsandbytes on the CPU
+linear_cross_entropy            against torch's linear, cross entropy and their backward pass
+lora_linear                     against PEFT's layer, forward and backward
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fastft.ops import linear_cross_entropy, lora_linear, nf4_dequantize, nf4_quantize, table
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def race(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> dict[str, Any]:
+    """Alternate the two; the ratio is theirs / ours of each round, so above 1 is a win."""
+    for side in (ours, theirs):
+        side()
+    times: dict[str, list[float]] = {"ours": [], "theirs": []}
+    for round_ in range(rounds):
+        order = [("ours", ours), ("theirs", theirs)]
+        for name, side in order if round_ % 2 else reversed(order):
+            start = time.perf_counter()
+            side()
+            times[name].append(time.perf_counter() - start)
+    ratios = sorted(b / a for a, b in zip(times["ours"], times["theirs"], strict=True))
+    return {
+        "ours_ms": round(statistics.median(times["ours"]) * 1e3, 3),
+        "theirs_ms": round(statistics.median(times["theirs"]) * 1e3, 3),
+        "ratio": round(statistics.median(ratios), 3),
+        "ratio_quartiles": [round(q, 3) for q in statistics.quantiles(ratios, n=4)[::2]],
+        "rounds": rounds,
+    }
+
+
+def peak_bytes(body: str) -> int:
+    """Growth of the resident peak over `body`, in a process of its own; `body` sets `start`."""
+    lines = [
+        "import torch",
+        f"torch.set_num_threads({torch.get_num_threads()})",
+        "def peak():",  # not getrusage: its peak outlives exec, so it would be that of this process
+        "    return int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])",
+        body,
+        "print(peak() - start)",
+    ]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
+    return int(done.stdout.split()[-1]) * 1024
+
+
+def nf4(rounds: int) -> dict[str, Any]:
+    """A 2048 x 2048 weight, nested scales, both ways."""
+    import bitsandbytes.functional as bnb
+
+    results = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        w = torch.randn(2048, 2048, generator=torch.Generator().manual_seed(0)).to(dtype)
+        q = nf4_quantize(w)
+        packed, state = bnb.quantize_4bit(w, quant_type="nf4", compress_statistics=True)
+        name = str(dtype).removeprefix("torch.")
+        results[f"nf4_quantize/{name}"] = race(
+            lambda w=w: nf4_quantize(w),
+            lambda w=w: bnb.quantize_4bit(w, quant_type="nf4", compress_statistics=True),
+            rounds,
+        )
+        results[f"nf4_dequantize/{name}"] = race(
+            lambda q=q: nf4_dequantize(q), lambda p=packed, s=state: bnb.dequantize_4bit(p, s), rounds
+        )
+    return results
+
+
+LOSS = """
+from fastft.ops import linear_cross_entropy
+g = torch.Generator().manual_seed(0)
+h = torch.randn({rows}, {hidden}, generator=g).requires_grad_()
+w = torch.randn({vocabulary}, {hidden}, generator=g).mul_(0.05)
+y = torch.randint(0, {vocabulary}, ({rows},), generator=g)
+(h[:8] @ w[:64].t()).sum().backward()
+start = peak()
+{call}.backward()
+"""
+
+
+def loss(rounds: int) -> dict[str, Any]:
+    """The head of a 135M model: 384 tokens, all supervised or every second, frozen or trained."""
+    shape = {"rows": 384, "hidden": 576, "vocabulary": 49152}
+    generator = torch.Generator().manual_seed(0)
+    h = torch.randn(shape["rows"], shape["hidden"], generator=generator).requires_grad_()
+    w = torch.randn(shape["vocabulary"], shape["hidden"], generator=generator).mul_(0.05)
+    results = {}
+    for supervised in (1, 2):
+        y = torch.randint(0, shape["vocabulary"], (shape["rows"],), generator=generator)
+        y[torch.arange(shape["rows"]) % supervised != 0] = -100
+        for trained in (False, True):
+            w.grad = None
+            w.requires_grad_(trained)
+
+            def ours(y: torch.Tensor = y) -> None:
+                h.grad = w.grad = None
+                linear_cross_entropy(h, w, y).backward()
+
+            def theirs(y: torch.Tensor = y) -> None:
+                h.grad = w.grad = None
+                torch.nn.functional.cross_entropy(h @ w.t(), y, reduction="sum").backward()
+
+            name = f"linear_cross_entropy/{100 // supervised}%_supervised/{'trained' if trained else 'frozen'}_head"
+            results[name] = race(ours, theirs, rounds)
+    call = {
+        "ours": "linear_cross_entropy(h, w, y)",
+        "theirs": "torch.nn.functional.cross_entropy(h @ w.t(), y, reduction='sum')",
+    }
+    peaks = {side: peak_bytes(LOSS.format(**shape, call=text)) for side, text in call.items()}
+    results["linear_cross_entropy/peak_bytes"] = peaks | {"ratio": round(peaks["theirs"] / max(1, peaks["ours"]), 2)}
+    return results
+
+
+def lora(rounds: int) -> dict[str, Any]:
+    """A 576 x 1536 projection with rank 16 over 256 tokens, forward and backward."""
+    import peft
+
+    torch.manual_seed(0)
+    results = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        config = peft.LoraConfig(r=16, target_modules=["0"], init_lora_weights=False)
+        model = peft.get_peft_model(torch.nn.Sequential(torch.nn.Linear(576, 1536, bias=False)).to(dtype), config)
+        layer = model.base_model.model[0]
+        a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+        x = torch.randn(256, 576).to(dtype).requires_grad_()
+        dy = torch.randn(256, 1536).to(dtype)
+
+        def ours(x=x, dy=dy, a=a, b=b, layer=layer) -> None:
+            y = lora_linear(x, layer.base_layer.weight, None, a, b, layer.scaling["default"])
+            torch.autograd.grad(y, (x, a, b), dy)
+
+        def theirs(x=x, dy=dy, a=a, b=b, layer=layer) -> None:
+            torch.autograd.grad(layer(x), (x, a, b), dy)
+
+        results[f"lora_linear/{str(dtype).removeprefix('torch.')}"] = race(ours, theirs, rounds)
+    return results
+
+
+def machine() -> dict[str, Any]:
+    """Where and on what this ran."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    model = platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        model = next(
+            (x.split(":")[1].strip() for x in cpuinfo.read_text().splitlines() if x.startswith("model name")), model
+        )
+    return {
+        "commit": commit.stdout.strip(),
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load": [round(x, 2) for x in os.getloadavg()],
+        "torch": torch.__version__,
+        "kernels": {row.op: row.cpu for row in table().rows},
+    }
+
+
+def main() -> None:
+    """Run all, print a table, keep the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--quick", action="store_true", help="few rounds: shows that it runs, no figures to quote")
+    parser.add_argument("--out", type=Path, default=ROOT / "benches" / "results" / "kernels.json")
+    options = parser.parse_args()
+    rounds = 3 if options.quick else 7
+    results = {"machine": machine()}
+    for part in (nf4, loss, lora):
+        results |= part(rounds)
+        gc.collect()
+    results["machine"]["load_after"] = [round(x, 2) for x in os.getloadavg()]
+    for name, row in results.items():
+        if "ours_ms" in row:
+            low, high = row["ratio_quartiles"]
+            print(
+                f"{name:58} {row['ours_ms']:10.2f} ms {row['theirs_ms']:10.2f} ms   x{row['ratio']:.2f} ({low:.2f}-{high:.2f})"
+            )
+        elif "ours" in row:
+            print(f"{name:58} {row['ours'] / 2**20:10.1f} MB {row['theirs'] / 2**20:10.1f} MB   x{row['ratio']:.2f}")
+    if not options.quick:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
