@@ -18,6 +18,8 @@
 
 mod control;
 mod spans;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,0 +1,143 @@
+//! Masks and ids, on small tokenizers that are shipped with the tests.
+
+use fastft_record::{Code, Conversation, Document, Message};
+use fastft_text::{Encoding, Tokenizer};
+use proptest::prelude::*;
+
+use super::spans::token_runs;
+use super::{EncodeOptions, Encoded, Encoder, SpecialInText, TrainOn};
+
+const TOKENIZER: &str = include_str!("../../../../tests/templates/fixtures/chatml_tokenizer.json");
+const CHATML: &str = include_str!("../../../../python/fastft/data/templates/chatml.jinja");
+/// The same text, with nothing that says what the answers are.
+const UNTAGGED: &str = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+fn encoder(template: &str, options: EncodeOptions) -> Encoder {
+    let special = vec![("eos_token".to_owned(), "<|im_end|>".to_owned())];
+    Encoder::new(TOKENIZER, Some(template), &special, None, options).unwrap()
+}
+
+fn talk(texts: &[String]) -> Document {
+    let messages = texts.iter().enumerate();
+    let messages =
+        messages.map(|(index, text)| Message::new(["user", "assistant"][index % 2], text.as_str()));
+    Document::Conversation(Conversation { messages: messages.collect(), tools: None })
+}
+
+fn trained_texts(encoder: &Encoder, encoded: &Encoded) -> Vec<String> {
+    let ids = |run: &(u32, u32)| &encoded.ids[run.0 as usize..run.1 as usize];
+    encoded.trained.iter().map(|run| encoder.tokenizer().decode(ids(run), false).unwrap()).collect()
+}
+
+fn texts() -> impl Strategy<Value = Vec<String>> {
+    let text = prop_oneof![
+        3 => "[a-z0-9 \n'!\u{e9}\u{4f60}\u{301}]{0,12}",
+        1 => "[a-z ]{0,3}<\\|im_(start|end)\\|>[a-z\n ]{0,3}",
+        1 => "[\u{fdd0}-\u{fdd3}a]{0,3}",
+    ];
+    prop::collection::vec(text, 1..4).prop_map(|mut texts| {
+        let again = texts.clone();
+        texts.extend(again);
+        texts
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn tags_and_prefixes_agree_and_answers_are_whole(texts in texts()) {
+        let (tagged, untagged) = encoders();
+        let document = talk(&texts);
+        let encoded = tagged.encode(&document).unwrap();
+        prop_assert_eq!(&encoded, &untagged.encode(&document).unwrap());
+        let answers: Vec<String> = texts.iter().skip(1).step_by(2).map(|text| format!("{text}<|im_end|>")).collect();
+        let trained: Vec<String> = trained_texts(tagged, &encoded);
+        // NFC may have rewritten combining marks; count the turns then.
+        if texts.iter().all(|text| !text.contains('\u{301}')) {
+            prop_assert_eq!(trained, answers);
+        } else {
+            prop_assert_eq!(trained.len(), answers.len());
+        }
+    }
+
+    #[test]
+    fn messages_can_not_write_control_tokens(texts in texts()) {
+        let (tagged, _) = encoders();
+        let encoded = tagged.encode(&talk(&texts)).unwrap();
+        for token in ["<|im_start|>", "<|im_end|>"] {
+            let id = tagged.tokenizer().token_to_id(token).unwrap();
+            prop_assert_eq!(encoded.ids.iter().filter(|found| **found == id).count(), texts.len());
+        }
+    }
+
+    #[test]
+    fn without_control_tokens_plain_and_parse_are_one(texts in prop::collection::vec("[a-z \n\u{e9}<|>]{0,12}", 2..5)) {
+        let (plain, _) = encoders();
+        let parse = encoder_parsing();
+        prop_assert_eq!(plain.encode(&talk(&texts)).unwrap(), parse.encode(&talk(&texts)).unwrap());
+    }
+}
+
+fn encoders() -> (&'static Encoder, &'static Encoder) {
+    static BOTH: std::sync::OnceLock<(Encoder, Encoder)> = std::sync::OnceLock::new();
+    let both = BOTH.get_or_init(|| {
+        (encoder(CHATML, EncodeOptions::default()), encoder(UNTAGGED, EncodeOptions::default()))
+    });
+    (&both.0, &both.1)
+}
+
+fn encoder_parsing() -> &'static Encoder {
+    static PARSING: std::sync::OnceLock<Encoder> = std::sync::OnceLock::new();
+    PARSING.get_or_init(|| {
+        encoder(CHATML, EncodeOptions { special_in_text: SpecialInText::Parse, ..EncodeOptions::default() })
+    })
+}
+
+#[test]
+fn runs_take_tokens_that_share_a_byte_and_leave_whitespace_behind_the_end_token() {
+    // a bc |E| \n d: tokens of `abc<E>\nd`, with 9 the end token.
+    let encoding =
+        Encoding { ids: vec![1, 2, 9, 3, 4], offsets: vec![(0, 1), (1, 3), (3, 6), (6, 7), (7, 8)] };
+    let is_added = |id: u32| id == 9;
+    let runs = |answers: &[(usize, usize)]| token_runs("abc<E>\nd", &encoding, answers, Some(&is_added));
+    assert_eq!(runs(&[(1, 7)]), [(1, 3)]);
+    assert_eq!(runs(&[(2, 7)]), [(1, 3)]);
+    assert_eq!(runs(&[(1, 3)]), [(1, 2)]);
+    assert_eq!(runs(&[(1, 8)]), [(1, 5)]);
+    assert_eq!(runs(&[(0, 1), (1, 3)]), [(0, 2)]);
+    assert_eq!(runs(&[(4, 4)]), []);
+    assert_eq!(token_runs("abc<E>\nd", &encoding, &[(1, 7)], None), [(1, 4)]);
+}
+
+#[test]
+fn errors_carry_their_codes() {
+    let chatml = encoder(CHATML, EncodeOptions::default());
+    let code = |document: &Document| chatml.encode(document).unwrap_err().code;
+    assert_eq!(code(&talk(&[])), Code::Empty);
+    assert_eq!(code(&talk(&["a".into()])), Code::NoTarget);
+    assert_eq!(code(&Document::Text(String::new())), Code::Empty);
+    let mut tool = Message::new("assistant", "");
+    tool.content = None;
+    let call =
+        Document::Conversation(Conversation { messages: vec![Message::new("user", "a"), tool], tools: None });
+    assert_eq!(code(&call), Code::Template);
+    let nothing = Encoder::new(
+        TOKENIZER,
+        None,
+        &Vec::new(),
+        None,
+        EncodeOptions { append_eos_to_text: false, ..EncodeOptions::default() },
+    );
+    assert_eq!(nothing.unwrap().encode(&talk(&["a".into(), "b".into()])).unwrap_err().code, Code::Template);
+}
+
+#[test]
+fn an_answer_that_begins_a_conversation_has_no_provable_prompt() {
+    let untagged = encoder(UNTAGGED, EncodeOptions::default());
+    let only =
+        Document::Conversation(Conversation { messages: vec![Message::new("assistant", "a")], tools: None });
+    assert_eq!(untagged.encode(&only).unwrap_err().code, Code::Mask);
+    let all = encoder(UNTAGGED, EncodeOptions { train_on: TrainOn::All, ..EncodeOptions::default() });
+    assert!(all.encode(&only).is_ok());
+}
