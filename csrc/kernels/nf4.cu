@@ -158,7 +158,7 @@ __global__ void __launch_bounds__(kThreads) dequantize_kernel(FastftNf4 weights,
     const int shift = (at % 8) / 2 * 8 + (at % 2 == 0 ? 4 : 0);
     values[at] = convert<type>(__fmul_rn(codes[word >> shift & 15], scale));
   }
-  constexpr int kQuads = sizeof(values) / sizeof(uint4);
+  constexpr int kQuads = sizeof(values) / (sizeof(uint4));
 #pragma unroll
   for (int quad = 0; quad < kQuads; ++quad) {
     reinterpret_cast<uint4*>(out + start)[quad] = reinterpret_cast<const uint4*>(values)[quad];
@@ -170,8 +170,8 @@ int launch_quantize(const void* weights, int64_t count, int64_t blocksize, uint8
                     cudaStream_t stream) {
   const int64_t blocks = (count + blocksize - 1) / blocksize;
   const auto grid = static_cast<unsigned>((blocks * 32 + kThreads - 1) / kThreads);
-  quantize_kernel<type><<<grid, kThreads, 0, stream>>>(static_cast<const typename Stored<type>::Value*>(weights), count,
-                                                       blocksize, packed, absmax);
+  FASTFT_LAUNCH(quantize_kernel<type>, grid, kThreads, stream, static_cast<const typename Stored<type>::Value*>(weights),
+                count, blocksize, packed, absmax);
   return cudaGetLastError();
 }
 
@@ -179,7 +179,8 @@ template <FastftType type>
 int launch_dequantize(const FastftNf4& weights, void* out, cudaStream_t stream) {
   const int64_t threads = (weights.count + kPerThread - 1) / kPerThread;
   const auto grid = static_cast<unsigned>((threads + kThreads - 1) / kThreads);
-  dequantize_kernel<type><<<grid, kThreads, 0, stream>>>(weights, static_cast<typename Stored<type>::Value*>(out));
+  FASTFT_LAUNCH(dequantize_kernel<type>, grid, kThreads, stream, weights,
+                static_cast<typename Stored<type>::Value*>(out));
   return cudaGetLastError();
 }
 
@@ -208,8 +209,8 @@ int fastft_cuda_nf4_quantize_scales(const float* absmax, const float* offset, in
     return cudaSuccess;
   }
   const auto grid = static_cast<unsigned>((count + fastft::kNestedBlock - 1) / fastft::kNestedBlock);
-  fastft::quantize_scales_kernel<<<grid, fastft::kNestedBlock, 0, static_cast<cudaStream_t>(stream)>>>(
-      absmax, offset, count, quantized, nested);
+  FASTFT_LAUNCH(fastft::quantize_scales_kernel, grid, fastft::kNestedBlock, static_cast<cudaStream_t>(stream), absmax,
+                offset, count, quantized, nested);
   return cudaGetLastError();
 }
 

@@ -11,6 +11,14 @@
 #define FASTFT_HD inline
 #endif
 
+// Launch a kernel; on the CPU (emu/cuda_runtime.h) it runs there and then.
+#if defined(__CUDACC__)
+#define FASTFT_LAUNCH(kernel, grid, threads, stream, ...) kernel<<<grid, threads, 0, stream>>>(__VA_ARGS__)
+#else
+#define FASTFT_LAUNCH(kernel, grid, threads, stream, ...) \
+  static_cast<void>(stream), emu::launch(kernel, grid, static_cast<int>(threads), __VA_ARGS__)
+#endif
+
 namespace fastft {
 
 union FloatBits {
