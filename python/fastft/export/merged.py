@@ -1,10 +1,11 @@
 """A run's adapter merged into its base: one ordinary Hugging Face folder.
 
 The merge happens in float32 on the full-precision base. Before the folder appears under its
-name it is read back as any other program would read it, and its logits on fixed prompts must
-be those of base and adapter, its index must be complete, and no tensor may be missing. Logits
-are compared in float64 where the model is small enough: in float32 the rounding of two correct
-orders of summation already comes to 1e-4 over thirty layers, and would hide or feign an error.
+name, the merged model's logits on fixed prompts must be those of base and adapter, and the
+folder, read back as any other program would read it, must hold each merged tensor bit for bit
+in the type asked for, with a complete index. Logits are compared in float64 where the model is
+small enough: in float32 the rounding of two correct orders of summation already comes to 1e-4
+over thirty layers, and would hide or feign an error.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ PROMPTS = (
 _FLOAT64_PARAMETERS = 2_000_000_000
 """Models above this are compared in float32, and allowed its rounding: 1e-5 of the largest logit."""
 
-_ALLOWED = {"float32": 1e-4, "bfloat16": 2e-2}
-"""Largest difference of a logit: absolute in float32, of the largest logit's size in bfloat16, whose weights round."""
+_ALLOWED = 1e-4
+"""Largest difference of a logit between the merged model in float32 and base with adapter."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Exported:
         path: the folder.
         parameters: how many numbers it holds.
         size_bytes: of its weight files.
-        difference: the largest difference of a logit to base and adapter.
+        difference: the largest difference of a logit to base and adapter; in bfloat16, with its rounding.
         dtype: of the weights.
     """
 
@@ -104,17 +105,19 @@ def export_merged(
             adapted = load_adapter(whole, place.adapter)
             expected = _logits(adapted, tokenizer)
             whole = merged(adapted, torch.float32)
+        difference = _check_logits(whole, tokenizer, expected)
         wanted = getattr(torch, dtype)
         whole.config.dtype = wanted
         whole.config._name_or_path = ""
         save_model(whole, folder, shard_size=shard_size)
         tokenizer.save_pretrained(folder)
-        names = set(whole.state_dict())
-        del whole
         size = _check_files(folder)
-        again = read_model(folder, dtype=torch.float32)
-        difference = _check(again, tokenizer, expected, names, dtype)
+        again = read_model(folder, dtype=wanted)
+        _check_tensors(again, whole)
+        del whole
         parameters = sum(p.numel() for p in again.parameters())
+        if wanted != torch.float32:
+            difference = _difference(_logits(again, tokenizer), expected)
     return Exported(target, parameters, size, difference, dtype)
 
 
@@ -135,22 +138,18 @@ def _logits(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> list[Tensor
     return found
 
 
-def _check(
-    model: nn.Module, tokenizer: PreTrainedTokenizerBase, expected: list[Tensor], names: set[str], dtype: str
-) -> float:
-    """Largest difference of a logit between the folder's model and what was trained."""
+def _difference(ours: list[Tensor], theirs: list[Tensor]) -> float:
+    return max(float((a - b).abs().max()) for a, b in zip(ours, theirs, strict=True))
+
+
+def _check_logits(model: nn.Module, tokenizer: PreTrainedTokenizerBase, expected: list[Tensor]) -> float:
+    """Largest difference of a logit between the merged model and what was trained."""
     import torch
 
-    missing = sorted(names ^ set(model.state_dict()))
-    if missing:
-        raise VerificationError(f"the merged model differs in {len(missing)} tensors, first `{missing[0]}`")
-    difference = size = 0.0
-    for ours, theirs in zip(_logits(model, tokenizer), expected, strict=True):
-        difference = max(difference, float((ours - theirs).abs().max()))
-        size = max(size, float(theirs.abs().max()))
-    allowed = _ALLOWED[dtype] * (size if dtype == "bfloat16" else 1.0)
+    difference = _difference(_logits(model, tokenizer), expected)
+    allowed = _ALLOWED
     if expected[0].dtype != torch.float64:
-        allowed = max(allowed, 1e-5 * size)
+        allowed = max(allowed, 1e-5 * max(float(logits.abs().max()) for logits in expected))
     if not difference <= allowed:  # also when it is no number
         raise VerificationError(
             f"logits of the merged model differ from those of base and adapter by {difference:.2e}, "
@@ -158,6 +157,19 @@ def _check(
             hint="nothing was written; use the adapter as it is, and report this",
         )
     return difference
+
+
+def _check_tensors(written: nn.Module, merged: nn.Module) -> None:
+    """Every tensor read back must be the merged one, rounded to the type it is stored in."""
+    import torch
+
+    found, wanted = written.state_dict(), merged.state_dict()
+    if found.keys() != wanted.keys():
+        names = sorted(found.keys() ^ wanted.keys())
+        raise VerificationError(f"the written model differs in {len(names)} tensors, first `{names[0]}`")
+    for name, tensor in wanted.items():
+        if not torch.equal(found[name], tensor.to(found[name].dtype)):
+            raise VerificationError(f"`{name}` was not written as it was merged")
 
 
 def _check_files(folder: Path) -> int:
