@@ -66,7 +66,12 @@ def show_command(run: str, as_json: bool) -> None:
     if error := record.get("error"):
         rows.append(["error", f"{error['code']}: {error['message']}"])
     if plan := record.get("plan"):
-        rows.append(["device", f"{plan['device_name']}, {plan['dtype']}, {plan['world']} process(es)"])
+        rows.append(
+            [
+                "device",
+                f"{plan['device_name']}, {plan['dtype']}, {plan['world']} process{'' if plan['world'] == 1 else 'es'}",
+            ]
+        )
     if versions := record.get("versions"):
         rows.append(["versions", ", ".join(f"{name} {version}" for name, version in versions.items())])
     if found.final.is_dir():
