@@ -43,14 +43,27 @@ def _reference(
 ) -> tuple[Tensor, Tensor]:
     x_MK = x.reshape(-1, x.shape[-1])
     y_MN = x_MK @ weight.t() if bias is None else torch.addmm(bias, x_MK, weight.t())
-    s_MR = x_MK @ a.to(x.dtype).t()
-    y_MN.addmm_(s_MR, b.to(x.dtype).t(), alpha=scale)
+    narrow = _narrow_dtype(x)
+    s_MR = x_MK.to(narrow) @ a.to(narrow).t()
+    _add_product(y_MN, s_MR, b.to(narrow).t(), scale)
     return y_MN.view(*x.shape[:-1], weight.shape[0]), s_MR
+
+
+def _narrow_dtype(x: Tensor) -> torch.dtype:
+    """The dtype of the products with A and B: a CPU has no fast 16-bit ones of such shapes."""
+    return torch.float32 if x.device.type == "cpu" and x.dtype.itemsize == 2 else x.dtype
+
+
+def _add_product(into: Tensor, left: Tensor, right: Tensor, scale: float) -> None:
+    if into.dtype == left.dtype:
+        into.addmm_(left, right, alpha=scale)
+    else:
+        into.add_(left @ right, alpha=scale)
 
 
 def _fake(x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     rows = x.numel() // x.shape[-1]
-    return x.new_empty((*x.shape[:-1], weight.shape[0])), x.new_empty((rows, a.shape[0]))
+    return x.new_empty((*x.shape[:-1], weight.shape[0])), x.new_empty((rows, a.shape[0]), dtype=_narrow_dtype(x))
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -85,15 +98,19 @@ def _backward_reference(
     need_b: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     dy_MN = dy.reshape(-1, dy.shape[-1])
-    none = x.new_empty((0,))
-    dx, da = none, a.new_empty((0,))
+    narrow = _narrow_dtype(x)
+    low_MN = dy_MN.to(narrow)
+    dx, da, db = x.new_empty((0,)), a.new_empty((0,)), b.new_empty((0,))
     if need_x or need_a:
-        ds_MR = (dy_MN @ b.to(x.dtype)).mul_(scale)
+        ds_MR = (low_MN @ b.to(narrow)).mul_(scale)
         if need_a:
-            da = (ds_MR.t() @ x.reshape(-1, x.shape[-1])).to(a.dtype)
+            da = (ds_MR.t() @ x.reshape(-1, x.shape[-1]).to(narrow)).to(a.dtype)
         if need_x:
-            dx = (dy_MN @ weight).addmm_(ds_MR, a.to(x.dtype)).view(x.shape)
-    db = (dy_MN.t() @ s_MR).mul_(scale).to(b.dtype) if need_b else b.new_empty((0,))
+            dx = dy_MN @ weight
+            _add_product(dx, ds_MR, a.to(narrow), 1.0)
+            dx = dx.view(x.shape)
+    if need_b:
+        db = (low_MN.t() @ s_MR).mul_(scale).to(b.dtype)
     return dx, da, db
 
 
