@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 from pathlib import Path
@@ -16,6 +17,7 @@ from fastft.config.schema import RunConfig
 from fastft.core.errors import ConfigError, DivergedError, Preempted, ResumeError
 from fastft.core.events import Bus, Event, StepEnded
 from fastft.run import dry_run, load_run, train
+from fastft.run.sinks import Lines
 
 pytest.importorskip("fastft._engine", reason="the data engine is not built")
 
@@ -66,6 +68,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], atol: float = 0
     return a.keys() == b.keys() and all(torch.allclose(a[name], b[name], rtol=0, atol=atol) for name in a)
 
 
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # PEFT, when it loads an adapter
 def test_a_run_leaves_what_a_run_should(tiny: Path, rows: Path, tmp_path: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -120,7 +123,10 @@ def test_a_finished_run_is_not_trained_again(
     run = train(config(tiny, rows, steps=2), out=tmp_path / "run", bus=Bus())
     before = (run.path / "run.json").read_bytes(), (run.path / "events.jsonl").read_bytes()
     monkeypatch.setattr(models, "load", None)
-    again = train(config(tiny, rows, steps=2), out=tmp_path / "run", bus=Bus())
+    stream = io.StringIO()
+    bus = Bus([Lines(config(tiny, rows).log, stream)])
+    again = train(config(tiny, rows, steps=2), out=tmp_path / "run", bus=bus)
+    assert stream.getvalue() == f"`{run.path}` is finished already; nothing was trained\n"
     assert again.path == run.path
     assert ((run.path / "run.json").read_bytes(), (run.path / "events.jsonl").read_bytes()) == before
 

@@ -267,6 +267,8 @@ def describe(event: Event) -> str | None:
             return f"saved {event.path} ({format_bytes(event.bytes_written)}, {format_seconds(event.seconds)})"
         case Warned():
             return f"warning[{event.code}]: {event.message}" + (f"\nhint: {event.hint}" if event.hint else "")
+        case RunEnded(status="finished", message=str()):
+            return event.message
         case RunEnded():
             return f"{event.status} after step {event.step}"
     return None

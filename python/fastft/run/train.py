@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fastft import data, models
 from fastft.config.dump import dump
 from fastft.config.kinds import Parts
-from fastft.core.events import Bus, ModelLoaded, RunStarted
+from fastft.core.events import Bus, ModelLoaded, RunEnded, RunStarted
 from fastft.core.paths import cache_folder
 from fastft.models.devices import devices
 from fastft.run import launch, record, rng, sinks
@@ -94,6 +94,7 @@ def road(job: Job, out: Path | None, how: str, signals: Signals, texts: Mapping[
     with record.opened(config, out=out, how=how, place=job.place, bus=job.bus, texts=texts) as session:
         folder = session.run.path
         if session.start.finished:
+            _tell_finished(session.run, session.bus)
             return session.run
         plan = _plan(job)
         rows = _prepare(job, folder if session.leader else None)
@@ -178,6 +179,7 @@ def _lead(job: Job, count: int, out: Path | None, how: str, signals: Signals, te
     """Prepare the data here, before there is any process group, and let workers train."""
     start = _resume.choose(job.config, out, how)
     if start.finished:
+        _tell_finished(Run(start.folder), job.bus)
         return Run(start.folder)
     _plan(Job(job.config, job.bus, Place(0, count), job.beside))
     with claim(start.folder):
@@ -253,6 +255,11 @@ def _save_final(config: RunConfig, model: nn.Module, loaded: Loaded, folder: Pat
     temporary.mkdir()
     models.save_trained(model, config.method, temporary, tokenizer=loaded.tokenizer)
     publish(temporary, folder / "final")
+
+
+def _tell_finished(run: Run, bus: Bus) -> None:
+    step = run.record["progress"]["step"]
+    bus.emit(RunEnded("finished", step, 0.0, message=f"`{run.path}` is finished already; nothing was trained"))
 
 
 def _plot(run: Run) -> None:
