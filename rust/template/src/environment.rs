@@ -77,10 +77,15 @@ fn generation(state: &mut State, kwargs: Kwargs) -> Result<Value, Error> {
     let Some(marks) = state.lookup("__marks") else {
         return Ok(text);
     };
-    let marks = marks.as_str().unwrap_or_default();
-    let mut chars = marks.chars();
-    let (open, close) = (chars.next(), chars.next());
-    Ok(Value::from(open.into_iter().chain(text.to_string().chars()).chain(close).collect::<String>()))
+    let mut marks = marks.as_str().unwrap_or_default().chars();
+    let (open, close) = (marks.next(), marks.next());
+    let written = text.to_str();
+    let written = written.as_deref().unwrap_or_default();
+    let mut marked = String::with_capacity(written.len() + 6);
+    marked.extend(open);
+    marked.push_str(written);
+    marked.extend(close);
+    Ok(Value::from(marked))
 }
 
 fn format(out: &mut Output, _state: &mut State, value: &Value) -> Result<(), Error> {

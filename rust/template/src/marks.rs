@@ -19,6 +19,9 @@ pub fn choose<'a>(texts: impl Iterator<Item = &'a str>) -> Option<(Marks, Marks)
     for text in texts {
         // Noncharacters begin with the bytes EF B7: rare enough for a look at each.
         let bytes = text.as_bytes();
+        if !bytes.contains(&0xEF) {
+            continue;
+        }
         for (at, _) in bytes.iter().enumerate().filter(|(_, byte)| **byte == 0xEF) {
             if let [0xEF, 0xB7, last @ 0x90..=0xAF, ..] = bytes[at..] {
                 used[usize::from(last - 0x90)] = true;

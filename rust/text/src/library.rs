@@ -51,23 +51,6 @@ impl Library {
         self.words.is_some()
     }
 
-    /// Ids that the tokenizer's post-processor puts before and after a text, for example BOS.
-    ///
-    /// # Errors
-    /// `TextError` when the tokenizer refuses an empty text.
-    pub fn surroundings(&self) -> Result<(Vec<u32>, Vec<u32>), TextError> {
-        let probe = |text: &str, special: bool| {
-            let encoding = self
-                .inner
-                .encode_fast(text, special)
-                .map_err(|error| TextError::Encode(error.to_string()))?;
-            Ok::<_, TextError>(encoding.get_ids().to_vec())
-        };
-        let (bare, full) = (probe("a", false)?, probe("a", true)?);
-        let at = full.windows(bare.len().max(1)).position(|window| window == bare).unwrap_or(0);
-        Ok((full[..at].to_vec(), full[(at + bare.len()).min(full.len())..].to_vec()))
-    }
-
     /// The reference's own pipeline, without what its post-processor does to offsets.
     fn reference(&self, mut text: PreTokenizedString) -> Result<Encoding, TextError> {
         let refused = |error: tokenizers::Error| TextError::Encode(error.to_string());

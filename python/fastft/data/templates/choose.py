@@ -56,7 +56,7 @@ class ChosenTemplate:
     special_tokens: Mapping[str, str]
     rendered_by: Literal["rust", "python"]
     fallback: Callable[[str], str] | None
-    mask: Literal["generation", "delimiters", "prefix"]
+    mask: Literal["generation", "prefix"]
     key: str
     today: str | None = None
     reason: str | None = None

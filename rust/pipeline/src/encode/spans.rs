@@ -131,9 +131,8 @@ impl Spans {
             turns.clear();
         }
         let unmark = |at: usize| at - 3 * text[..at].matches([view.plain.open, view.plain.close]).count();
-        if encoder.options.special_in_text == SpecialInText::Plain
-            && text.contains([view.plain.open, view.plain.close])
-        {
+        if matches!(view.conversation, Cow::Owned(_)) {
+            // Something was marked.
             for answer in &mut answers {
                 *answer = (unmark(answer.0), unmark(answer.1));
             }
