@@ -10,6 +10,8 @@ import pytest
 
 from fastft.cli import main as entry
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """\
 name = "tiny"
 seed = 3

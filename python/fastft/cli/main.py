@@ -97,8 +97,11 @@ def run(args: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         console.say("stopped")
         return 130
-    except BrokenPipeError:
-        # The reader (`| head`) has gone; nothing more can be said to it, and that is no error of ours.
+    except (BrokenPipeError, SystemExit) as gone:
+        # The reader (`| head`) has gone; nothing more can be said to it, and that is no error of ours. click
+        # notices it first and leaves with 1, which is our code for a bug.
+        if isinstance(gone, SystemExit) and not isinstance(gone.__context__, BrokenPipeError):
+            raise
         console.abandon_stdout()
         return 141
     except FastftError as error:
