@@ -85,6 +85,7 @@ def main(args: list[str] | None = None) -> NoReturn:
 
 def run(args: list[str] | None = None) -> int:
     """Run the command line; every way it may end becomes an exit code and words on stderr."""
+    stdout = sys.stdout
     try:
         result: Any = cli.main(args, prog_name="fastft", standalone_mode=False)
         sys.stdout.flush()
@@ -98,10 +99,11 @@ def run(args: list[str] | None = None) -> int:
         console.say("stopped")
         return 130
     except (BrokenPipeError, SystemExit) as gone:
-        # The reader (`| head`) has gone; nothing more can be said to it, and that is no error of ours. click
-        # notices it first and leaves with 1, which is our code for a bug.
-        if isinstance(gone, SystemExit) and not isinstance(gone.__context__, BrokenPipeError):
+        # The reader (`| head`) has gone; nothing more can be said to it, and that is no error of ours. When
+        # click notices it first, it wraps the streams and leaves with 1, which is our code for a bug.
+        if isinstance(gone, SystemExit) and sys.stdout is stdout:
             raise
+        sys.stdout = stdout
         console.abandon_stdout()
         return 141
     except FastftError as error:
