@@ -78,12 +78,13 @@ $(UV): | tools
 .venv/.installed: requirements.lock | tools $(UV)
 	@test -x $(BIN)/python || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv
 	@echo "installing requirements.lock into .venv (about 5 GB with torch's CUDA libraries)"
-	@$(UV) pip install --quiet --python $(BIN)/python --requirement requirements.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --compile-bytecode --requirement requirements.lock
 	@touch $@
 
 $(ENGINE): .venv/.installed Cargo.toml Cargo.lock pyproject.toml $(shell find rust -name '*.rs' -o -name Cargo.toml 2>/dev/null)
 	@echo "building the Rust engine"
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q python/fastft
 	@touch $@
 
 $(KERNELS): .venv/.installed setup.py $(shell find csrc -type f 2>/dev/null)

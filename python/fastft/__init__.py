@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fastft.config.schema import RunConfig
+    from fastft.export import Exported
     from fastft.run import Run
     from fastft.serve.chat import Chat
 
@@ -62,14 +63,13 @@ def train(
 
     from fastft.run import train as run_training
 
+    folder = None if out is None else Path(out)
     if isinstance(config, str | Path):
         from fastft.config.load import load as read
 
-        loaded = read(config, overrides)
-        return run_training(
-            loaded.config, out=None if out is None else Path(out), resume=resume, origins=loaded.origins
-        )
-    return run_training(config, out=None if out is None else Path(out), resume=resume)
+        loaded = read(config, overrides, files=True)
+        return run_training(loaded.config, out=folder, resume=resume, origins=loaded.origins, source=loaded.path)
+    return run_training(config, out=folder, resume=resume)
 
 
 def load_run(path: str | Path) -> Run:
@@ -81,22 +81,29 @@ def load_run(path: str | Path) -> Run:
 
 def load(run: Run | str | Path) -> Chat:
     """A trained run, or any model's path, ready to talk: `load(run).chat("Hello")`."""
-    from fastft.serve.chat import load as open_chat
+    from fastft.serve.chat import open_chat
 
-    return open_chat(getattr(run, "path", run))
+    return open_chat(_folder(run))
 
 
-def export(run: Run | str | Path, out: str | Path) -> Path:
+def export(run: Run | str | Path, out: str | Path) -> Exported:
     """Merge a run's adapter into its base model and write a folder that plain transformers loads.
+
+    Returns:
+        What was written: `path`, and how far its logits are from the adapted model's.
 
     Raises:
         VerificationError: the merged model's logits differ from the adapted one's; `out` is not written.
     """
-    from pathlib import Path
-
     from fastft.export import export_merged
 
-    return export_merged(getattr(run, "path", run), Path(out))
+    return export_merged(_folder(run), out)
+
+
+def _folder(run: Run | str | Path) -> str | Path:
+    from pathlib import Path
+
+    return run if isinstance(run, str | Path) else run.path
 
 
 def __getattr__(name: str) -> Any:
