@@ -178,7 +178,7 @@ def spread(values: list[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
-def report(results: dict[str, list[dict[str, Any]]], megabytes: float, rows: int) -> dict[str, Any]:
+def report(results: dict[str, list[dict[str, Any]]], megabytes: float, rows: int, source: str) -> dict[str, Any]:
     sides: dict[str, Any] = {}
     for side, runs in results.items():
         sides[side] = {
@@ -198,6 +198,7 @@ def report(results: dict[str, list[dict[str, Any]]], megabytes: float, rows: int
     model_names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
         "bench": "data",
+        "data": source,
         "rows": rows,
         "megabytes": megabytes,
         "sides": sides,
@@ -257,7 +258,8 @@ def main() -> None:
                 results[side].append(measure(side, model, data))
         with data.open("rb") as file:
             rows = sum(1 for _ in file)
-        found = report(results, data.stat().st_size / 1e6, rows)
+        source = "rows made from the quickstart's" if chosen.data is None else chosen.data.name
+        found = report(results, data.stat().st_size / 1e6, rows, source)
     target = ROOT / "benches" / "results" / "data.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(found, indent=2) + "\n")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def key(batch: Batch) -> tuple[Any, ...]:
 
 def documents_of(batch: Batch) -> list[tuple[int, ...]]:
     ids, bounds = batch.input_ids[0].tolist(), batch.cu_seqlens.tolist()
-    return [tuple(ids[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [tuple(ids[a:b]) for a, b in itertools.pairwise(bounds)]
 
 
 def plain(store: TokenStore, batch: Batch) -> tuple[list[int], list[int]]:

@@ -8,7 +8,7 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use fastft_pipeline::EngineError;
 use fastft_pipeline::encode::{Encoder, EncoderError};
 use fastft_pipeline::plan::Plan;
-use fastft_pipeline::run;
+use fastft_pipeline::{preview, run};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -20,7 +20,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(prepare, module)?)?;
     module.add_function(wrap_pyfunction!(plan_key, module)?)?;
     module.add_function(wrap_pyfunction!(formats, module)?)?;
-    module.add_function(wrap_pyfunction!(preview, module)?)
+    module.add_function(wrap_pyfunction!(preview_rows, module)?)
 }
 
 /// Counters that Python polls from another thread.
@@ -141,13 +141,13 @@ fn prepare<'py>(
 }
 
 /// The first rows of each source, as a JSON list.
-#[pyfunction]
+#[pyfunction(name = "preview")]
 #[pyo3(signature = (plan, rows, fallback=None))]
-fn preview(py: Python<'_>, plan: &str, rows: usize, fallback: Option<Py<PyAny>>) -> PyResult<String> {
+fn preview_rows(py: Python<'_>, plan: &str, rows: usize, fallback: Option<Py<PyAny>>) -> PyResult<String> {
     let plan = parse(py, plan)?;
     let shown = py.detach(|| {
         let encoder = encoder(&plan, fallback)?;
-        Ok::<_, EngineError>(serde_json::Value::from(run::preview(&plan, &encoder, rows)?).to_string())
+        Ok::<_, EngineError>(serde_json::Value::from(preview::preview(&plan, &encoder, rows)?).to_string())
     });
     shown.map_err(|error| errors::to_python(py, error))
 }

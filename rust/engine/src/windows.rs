@@ -21,7 +21,7 @@ const WINDOW_ORDER: u64 = 0x7769_6e64_6f77_7321;
 #[pyclass(frozen, module = "fastft._engine")]
 pub struct Windows {
     store: Arc<store::Store>,
-    windows: pack::Windows,
+    packed: pack::Windows,
     order: Option<Permutation>,
 }
 
@@ -74,17 +74,17 @@ impl Windows {
         });
         let order =
             shuffle.map(|(seed, epoch)| Permutation::new(windows.len() as u64, seed ^ WINDOW_ORDER, epoch));
-        Ok(Self { store: Arc::clone(&store.inner), windows, order })
+        Ok(Self { store: Arc::clone(&store.inner), packed: windows, order })
     }
 
     fn __len__(&self) -> usize {
-        self.windows.len()
+        self.packed.len()
     }
 
     /// Documents of the window at a place of the epoch.
     fn documents(&self, place: usize) -> PyResult<Vec<u32>> {
         let window = self.window(place)?;
-        Ok(self.windows.get(window).unwrap_or_default().to_vec())
+        Ok(self.packed.get(window).unwrap_or_default().to_vec())
     }
 
     /// `(tokens, documents)` of the windows at these places.
@@ -115,15 +115,15 @@ impl Windows {
             position_ids: cells(py, &position_ids, size.tokens)?,
             cu_seqlens: cells(py, &cu_seqlens, size.documents + 1)?,
         };
-        let filled = batch::fill(&self.store, &self.windows, &chosen, &mut sink);
+        let filled = batch::fill(&self.store, &self.packed, &chosen, &mut sink);
         Ok((filled.max_length, filled.num_targets))
     }
 }
 
 impl Windows {
     fn window(&self, place: usize) -> PyResult<usize> {
-        if place >= self.windows.len() {
-            return Err(PyIndexError::new_err(format!("no window {place} of {}", self.windows.len())));
+        if place >= self.packed.len() {
+            return Err(PyIndexError::new_err(format!("no window {place} of {}", self.packed.len())));
         }
         #[allow(clippy::cast_possible_truncation, reason = "a permutation of an index")]
         let permuted = |order: &Permutation| order.apply(place as u64) as usize;
@@ -135,7 +135,7 @@ impl Windows {
     }
 
     fn size(&self, chosen: &[usize]) -> PyResult<Size> {
-        batch::measure(&self.store, &self.windows, chosen)
+        batch::measure(&self.store, &self.packed, chosen)
             .ok_or_else(|| PyIndexError::new_err("no such window"))
     }
 }

@@ -76,7 +76,7 @@ impl EngineError {
     }
 
     /// A damaged store.
-    pub fn store(path: &Path, reason: impl ToString) -> Self {
+    pub fn store(path: &Path, reason: impl std::fmt::Display) -> Self {
         Self::Store { path: path.to_owned(), reason: reason.to_string() }
     }
 }

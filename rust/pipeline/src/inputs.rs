@@ -106,14 +106,21 @@ pub fn check_template(plan: &Plan, files: &[Files], opened: &[Opened]) -> Result
     }
 }
 
+/// The files of a source without their digests, for a look that keeps nothing.
+///
+/// # Errors
+/// When it has none.
+pub fn names(source: &SourcePlan) -> Result<Files, EngineError> {
+    Ok(expand(&source.path)?.into_iter().map(|path| (path, String::new(), 0)).collect())
+}
+
 /// The format of each source, found or named.
 ///
 /// # Errors
 /// See `open`.
 pub fn formats(plan: &Plan) -> Result<Vec<Format>, EngineError> {
     let format = |source: &SourcePlan| -> Result<Format, EngineError> {
-        let files: Files = expand(&source.path)?.into_iter().map(|path| (path, String::new(), 0)).collect();
-        Ok(open(plan, source, &files)?.format)
+        Ok(open(plan, source, &names(source)?)?.format)
     };
     plan.sources.iter().map(format).collect()
 }

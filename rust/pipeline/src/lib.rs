@@ -13,6 +13,7 @@ pub mod key;
 pub mod order;
 pub mod pack;
 pub mod plan;
+pub mod preview;
 pub mod quarantine;
 pub mod run;
 pub mod store;

@@ -13,7 +13,6 @@ use std::sync::atomic::Ordering;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use fastft_record::{Books, SourceBooks};
 use fastft_source::{Chunks, FileMap, Row};
-use serde_json::json;
 
 use crate::encode::{Encoder, EncoderError};
 use crate::error::EngineError;
@@ -104,8 +103,11 @@ fn publish(temporary: &Path, folder: &Path, stores: &Path) -> Result<(), EngineE
 
 type Task<'a> = (u64, &'a Input<'a>, Vec<Row>, u64);
 
+/// A chunk's number, and its source with what it became.
+type Answer = (u64, Result<(u32, Done), EngineError>);
+
 struct Inbox<'a> {
-    results: Receiver<(u64, Result<(u32, Done), EngineError>)>,
+    results: Receiver<Answer>,
     credits: Sender<()>,
     progress: &'a Progress,
 }
@@ -203,12 +205,7 @@ fn cut<'a>(plan: &Plan, inputs: &'a [Input<'a>], tasks: &Sender<Task<'a>>, credi
     }
 }
 
-fn work(
-    rules: &Rules<'_>,
-    tasks: &Receiver<Task<'_>>,
-    results: &Sender<(u64, Result<(u32, Done), EngineError>)>,
-    progress: &Progress,
-) {
+fn work(rules: &Rules<'_>, tasks: &Receiver<Task<'_>>, results: &Sender<Answer>, progress: &Progress) {
     for (number, input, rows, first) in tasks {
         let place = rows.first().map_or_else(String::new, |row| format!("{}:{}", input.path, row.line));
         let done = catch_unwind(AssertUnwindSafe(|| rules.chunk(input, rows, first, progress)));
@@ -295,60 +292,4 @@ fn manifest(
         notes: notes.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
         warnings: opened.iter().flat_map(|source| source.warnings.clone()).collect(),
     }
-}
-
-/// The first good rows of each source as JSON objects, with the rows that could not be used between.
-///
-/// # Errors
-/// When a source can't be read.
-pub fn preview(plan: &Plan, encoder: &Encoder, rows: usize) -> Result<Vec<serde_json::Value>, EngineError> {
-    let mut digests = Digests::default();
-    let files = inputs::files(plan, &mut digests)?;
-    let mut shown = Vec::new();
-    for (index, (source, files)) in plan.sources.iter().zip(&files).enumerate() {
-        let opened = inputs::open(plan, source, files)?;
-        inputs::check_template(plan, std::slice::from_ref(files), std::slice::from_ref(&opened))?;
-        let mut number = 0;
-        let mut good = 0;
-        for ((path, _, _), layout) in files.iter().zip(&opened.layouts) {
-            let map = FileMap::open(path)?;
-            let chunks = Chunks::new(&map, *layout, CHUNK_BYTES);
-            let limit = usize::try_from(source.rows.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
-            for row in chunks.flat_map(|chunk| chunk.rows) {
-                if good >= rows || number >= limit {
-                    break;
-                }
-                number += 1;
-                let entry = json!({"source": source.name, "index": index, "row": number - 1,
-                    "file": path.to_string_lossy(), "line": row.line, "format": opened.format});
-                let serde_json::Value::Object(mut entry) = entry else { continue };
-                let bytes = &map[row.start..row.end];
-                let encoded = match row.fault {
-                    Some(fault) => Err(fault),
-                    None => crate::worker::document(bytes, *layout, &opened.format)
-                        .and_then(|document| encoder.encode(&document)),
-                };
-                match encoded {
-                    Ok(encoded) => {
-                        good += 1;
-                        let trained = |at: usize| {
-                            encoded.trained.iter().any(|run| (run.0 as usize..run.1 as usize).contains(&at))
-                        };
-                        let flags: Vec<u8> = (0..encoded.ids.len()).map(|at| u8::from(trained(at))).collect();
-                        entry.extend([
-                            ("text".to_owned(), json!(encoded.text)),
-                            ("ids".to_owned(), json!(encoded.ids)),
-                            ("trained".to_owned(), json!(flags)),
-                        ]);
-                    }
-                    Err(error) => entry.extend([
-                        ("code".to_owned(), json!(error.code.as_str())),
-                        ("reason".to_owned(), json!(error.reason)),
-                    ]),
-                }
-                shown.push(entry.into());
-            }
-        }
-    }
-    Ok(shown)
 }

@@ -57,10 +57,7 @@ pub struct Unbalanced {
 impl SourceBooks {
     /// Note a row that can't be used.
     pub fn quarantine(&mut self, code: Code) {
-        *self
-            .quarantined
-            .entry(code.as_str().to_owned())
-            .or_default() += 1;
+        *self.quarantined.entry(code.as_str().to_owned()).or_default() += 1;
     }
 
     /// Note a good row that an option leaves out.
@@ -124,9 +121,7 @@ impl Books {
     ///
     /// # Errors
     /// When rows of a source were lost without a record.
-    pub fn close(
-        sources: impl IntoIterator<Item = (String, SourceBooks)>,
-    ) -> Result<Self, Unbalanced> {
+    pub fn close(sources: impl IntoIterator<Item = (String, SourceBooks)>) -> Result<Self, Unbalanced> {
         let mut books = Self::default();
         for (name, source) in sources {
             if source.read != source.accounted() {
@@ -149,18 +144,9 @@ mod tests {
 
     #[test]
     fn a_lost_row_is_noticed() {
-        let mut source = SourceBooks {
-            read: 3,
-            used: 1,
-            ..SourceBooks::default()
-        };
+        let mut source = SourceBooks { read: 3, used: 1, ..SourceBooks::default() };
         source.quarantine(Code::Json);
-        assert_eq!(
-            Books::close([("a".into(), source.clone())])
-                .unwrap_err()
-                .accounted,
-            2
-        );
+        assert_eq!(Books::close([("a".into(), source.clone())]).unwrap_err().accounted, 2);
         source.drop_row("too_long");
         let books = Books::close([("a".into(), source)]).unwrap();
         assert_eq!((books.total.read, books.total.num_quarantined()), (3, 1));

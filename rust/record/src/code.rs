@@ -101,10 +101,7 @@ pub struct RowError {
 impl RowError {
     /// An error from its code and reason.
     pub fn new(code: Code, reason: impl Into<String>) -> Self {
-        Self {
-            code,
-            reason: reason.into(),
-        }
+        Self { code, reason: reason.into() }
     }
 }
 
@@ -115,10 +112,7 @@ mod tests {
     #[test]
     fn the_serialised_code_is_the_printed_one() {
         for code in Code::ALL {
-            assert_eq!(
-                serde_json::to_string(&code).unwrap(),
-                format!("\"{}\"", code.as_str())
-            );
+            assert_eq!(serde_json::to_string(&code).unwrap(), format!("\"{}\"", code.as_str()));
         }
     }
 }

@@ -41,11 +41,7 @@ impl Message {
     /// A message with a role and a text.
     #[must_use]
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self {
-            role: role.into(),
-            content: Some(content.into()),
-            ..Self::default()
-        }
+        Self { role: role.into(), content: Some(content.into()), ..Self::default() }
     }
 }
 
@@ -78,16 +74,12 @@ mod tests {
         message.train = Some(false);
         message.reasoning = Some("hm".into());
         let text = serde_json::to_string(&message).unwrap();
-        assert_eq!(
-            text,
-            r#"{"role":"assistant","content":"hi","reasoning_content":"hm"}"#
-        );
+        assert_eq!(text, r#"{"role":"assistant","content":"hi","reasoning_content":"hm"}"#);
     }
 
     #[test]
     fn key_order_of_tool_calls_survives() {
-        let text =
-            r#"{"messages":[{"role":"assistant","tool_calls":[{"z":1,"a":{"y":2,"b":3}}]}]}"#;
+        let text = r#"{"messages":[{"role":"assistant","tool_calls":[{"z":1,"a":{"y":2,"b":3}}]}]}"#;
         let conversation: Conversation = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&conversation).unwrap(), text);
     }

@@ -44,11 +44,7 @@ impl Permutation {
             state = mix(state);
             *key = state;
         }
-        Self {
-            len,
-            half_bits,
-            keys,
-        }
+        Self { len, half_bits, keys }
     }
 
     /// Where `index` goes.
@@ -95,11 +91,8 @@ mod tests {
 
     #[test]
     fn epochs_and_seeds_differ() {
-        let order = |seed, epoch| {
-            (0..100)
-                .map(|i| Permutation::new(100, seed, epoch).apply(i))
-                .collect::<Vec<_>>()
-        };
+        let order =
+            |seed, epoch| (0..100).map(|i| Permutation::new(100, seed, epoch).apply(i)).collect::<Vec<_>>();
         assert_ne!(order(1, 0), order(1, 1));
         assert_ne!(order(1, 0), order(2, 0));
         assert_eq!(order(1, 0), order(1, 0));
@@ -111,9 +104,6 @@ mod tests {
         for seed in 0..10_000 {
             counts[usize::try_from(Permutation::new(10, seed, 0).apply(0)).unwrap()] += 1;
         }
-        assert!(
-            counts.iter().all(|count| (850..1150).contains(count)),
-            "{counts:?}"
-        );
+        assert!(counts.iter().all(|count| (850..1150).contains(count)), "{counts:?}");
     }
 }

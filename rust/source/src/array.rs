@@ -116,23 +116,18 @@ impl Iterator for Elements<'_> {
             let at = self.at;
             let byte = self.bytes.get(at).copied();
             match (self.state, byte) {
-                (State::End, None) => return None,
-                (State::End, Some(_)) => {
-                    return Some(self.fault(at, self.bytes.len(), "something follows the end of the array"));
-                }
-                (State::Start, Some(b'[')) => {
+                (State::Start, Some(b'[')) | (State::Separator, Some(b',')) => {
                     self.at += 1;
                     self.state = State::Element;
                 }
-                (State::Start, _) => return None,
+                (State::End, None) | (State::Start, _) => return None,
+                (State::End, Some(_)) => {
+                    return Some(self.fault(at, self.bytes.len(), "something follows the end of the array"));
+                }
                 (_, None) => {
                     self.state = State::End;
                     let end = self.bytes.len();
                     return Some(self.fault(end, end, "the file ends before the array does"));
-                }
-                (State::Separator, Some(b',')) => {
-                    self.at += 1;
-                    self.state = State::Element;
                 }
                 (_, Some(b']')) => {
                     self.at += 1;

@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use memchr::memchr;
-
 use crate::SourceError;
 
 /// What one document of a text file is.
@@ -92,28 +90,18 @@ enum Content {
 
 fn by_content(body: &[u8]) -> Content {
     let body = body.trim_ascii_start();
-    match body.first() {
-        Some(b'[') => match body[1..].trim_ascii_start().first() {
+    if body.first() == Some(&b'[') {
+        return match body[1..].trim_ascii_start().first() {
             Some(b'{' | b']' | b'"') | None => Content::Array,
             _ => Content::Other,
-        },
-        _ => {
-            let head = &body[..body.len().min(1 << 20)];
-            let mut lines =
-                head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
-            if lines.clone().next() == Some(b"{") {
-                return Content::Object;
-            }
-            if lines.clone().take(10).any(starts_an_object) {
-                return Content::Lines;
-            }
-            // one long first line may reach past the head
-            if memchr(b'\n', head).is_none() && lines.next().is_some_and(starts_an_object) {
-                return Content::Lines;
-            }
-            Content::Other
-        }
+        };
     }
+    let head = &body[..body.len().min(1 << 20)];
+    let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+    if lines.clone().next() == Some(b"{") {
+        return Content::Object;
+    }
+    if lines.by_ref().take(10).any(starts_an_object) { Content::Lines } else { Content::Other }
 }
 
 fn starts_an_object(line: &[u8]) -> bool {

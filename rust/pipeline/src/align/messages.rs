@@ -138,9 +138,11 @@ fn content(message: &mut Message, value: Option<Value>, key: &str) -> Result<(),
                 let kind = required(&mut part, "type")?;
                 let field = if part.contains_key("text") { "text" } else { "value" };
                 match kind.as_str() {
-                    "text" => message.content.get_or_insert_default().push_str(&required(&mut part, field)?),
+                    "text" => {
+                        message.content.get_or_insert_default().push_str(&required(&mut part, field)?);
+                    }
                     "reasoning" => {
-                        message.reasoning.get_or_insert_default().push_str(&required(&mut part, field)?)
+                        message.reasoning.get_or_insert_default().push_str(&required(&mut part, field)?);
                     }
                     "tool_call" => {
                         if let Value::Array(found) = tools::calls(&required(&mut part, field)?, key)? {

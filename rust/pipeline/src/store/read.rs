@@ -202,7 +202,7 @@ fn range(list: &ListArray, index: usize) -> std::ops::Range<usize> {
 }
 
 fn record_batches(path: &Path) -> Result<Vec<RecordBatch>, EngineError> {
-    let damaged = |reason: &dyn ToString| EngineError::store(path, reason.to_string());
+    let damaged = |reason: &dyn std::fmt::Display| EngineError::store(path, reason);
     let map = FileMap::open(path)?;
     if map.len() < 16 {
         return Err(EngineError::store(path, "it is cut short"));

@@ -1,0 +1,69 @@
+//! The first rows of each source, as the model will be shown them.
+
+use fastft_source::{Chunks, FileMap, Row};
+use serde_json::{Map, Value, json};
+
+use crate::encode::{Encoded, Encoder};
+use crate::error::EngineError;
+use crate::inputs;
+use crate::plan::Plan;
+use crate::worker;
+
+const CHUNK_BYTES: usize = 1 << 16;
+
+/// `rows` good rows of each source as JSON objects, with the rows that could not be used between them.
+///
+/// # Errors
+/// When a source can't be read.
+pub fn preview(plan: &Plan, encoder: &Encoder, rows: usize) -> Result<Vec<Value>, EngineError> {
+    let mut shown = Vec::new();
+    for source in &plan.sources {
+        let files = inputs::names(source)?;
+        let opened = inputs::open(plan, source, &files)?;
+        inputs::check_template(plan, std::slice::from_ref(&files), std::slice::from_ref(&opened))?;
+        let (mut number, mut good) = (0, 0);
+        for ((path, _, _), layout) in files.iter().zip(&opened.layouts) {
+            let map = FileMap::open(path)?;
+            for row in Chunks::new(&map, *layout, CHUNK_BYTES).flat_map(|chunk| chunk.rows) {
+                if good >= rows || number >= source.rows.unwrap_or(u64::MAX) {
+                    break;
+                }
+                let mut entry = Map::new();
+                entry.insert("source".into(), json!(source.name));
+                entry.insert("row".into(), json!(number));
+                entry.insert("file".into(), json!(path.to_string_lossy()));
+                entry.insert("line".into(), json!(row.line));
+                number += 1;
+                let Row { start, end, fault, .. } = row;
+                let encoded = match fault {
+                    Some(fault) => Err(fault),
+                    None => worker::document(&map[start..end], *layout, &opened.format)
+                        .and_then(|document| encoder.encode(&document)),
+                };
+                match encoded {
+                    Ok(encoded) => {
+                        good += 1;
+                        entry.insert("trained".into(), json!(flags(&encoded)));
+                        entry.insert("ids".into(), json!(encoded.ids));
+                        entry.insert("text".into(), json!(encoded.text));
+                    }
+                    Err(error) => {
+                        entry.insert("code".into(), json!(error.code.as_str()));
+                        entry.insert("reason".into(), json!(error.reason));
+                    }
+                }
+                shown.push(entry.into());
+            }
+        }
+    }
+    Ok(shown)
+}
+
+/// 1 for each token that carries a loss, else 0.
+fn flags(encoded: &Encoded) -> Vec<u8> {
+    let mut flags = vec![0; encoded.ids.len()];
+    for (begin, end) in &encoded.trained {
+        flags[*begin as usize..*end as usize].fill(1);
+    }
+    flags
+}
