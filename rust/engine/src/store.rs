@@ -23,6 +23,7 @@ impl Store {
     /// Open the store in a folder; `split` is `all`, `train` or `eval`.
     #[new]
     #[pyo3(signature = (folder, split="all", fraction=0.0, seed=0))]
+    #[allow(clippy::needless_pass_by_value, reason = "extracted from Python by value")]
     fn new(py: Python<'_>, folder: PathBuf, split: &str, fraction: f64, seed: u64) -> PyResult<Self> {
         let split = match split {
             "all" => Split::All,

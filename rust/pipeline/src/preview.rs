@@ -15,7 +15,7 @@ const CHUNK_BYTES: usize = 1 << 16;
 ///
 /// # Errors
 /// When a source can't be read.
-pub fn preview(plan: &Plan, encoder: &Encoder, rows: usize) -> Result<Vec<Value>, EngineError> {
+pub fn preview(plan: &Plan, chat: &Encoder, rows: usize) -> Result<Vec<Value>, EngineError> {
     let mut shown = Vec::new();
     for source in &plan.sources {
         let files = inputs::names(source)?;
@@ -38,7 +38,7 @@ pub fn preview(plan: &Plan, encoder: &Encoder, rows: usize) -> Result<Vec<Value>
                 let encoded = match fault {
                     Some(fault) => Err(fault),
                     None => worker::document(&map[start..end], *layout, &opened.format)
-                        .and_then(|document| encoder.encode(&document)),
+                        .and_then(|document| chat.encode(&document)),
                 };
                 match encoded {
                     Ok(encoded) => {

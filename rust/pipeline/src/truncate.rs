@@ -29,7 +29,7 @@ const MAX_TAIL: usize = 8;
 pub fn truncate(
     encoded: Encoded,
     document: &Document,
-    encoder: &Encoder,
+    chat: &Encoder,
     rule: Truncate,
     max_length: usize,
 ) -> Result<Cut, RowError> {
@@ -50,7 +50,7 @@ pub fn truncate(
             left(&encoded, max_length).map(|cut| Cut::Shortened(cut, gone(length, max_length)))
         }
         (Truncate::Turns, Document::Conversation(conversation)) => {
-            turns(&encoded, conversation, encoder, max_length).map(|cut| match cut {
+            turns(&encoded, conversation, chat, max_length).map(|cut| match cut {
                 Some(cut) => {
                     let gone = gone(length, cut.ids.len());
                     Cut::Shortened(cut, gone)
@@ -114,7 +114,7 @@ fn left(encoded: &Encoded, max_length: usize) -> Result<Encoded, RowError> {
 fn turns(
     encoded: &Encoded,
     conversation: &Conversation,
-    encoder: &Encoder,
+    chat: &Encoder,
     max_length: usize,
 ) -> Result<Option<Encoded>, RowError> {
     let messages = &conversation.messages;
@@ -133,7 +133,7 @@ fn turns(
         }
         let kept = messages[..first].iter().chain(&messages[start..]).cloned().collect();
         let shorter = Conversation { messages: kept, tools: conversation.tools.clone() };
-        let cut = encoder.encode(&Document::Conversation(shorter))?;
+        let cut = chat.encode(&Document::Conversation(shorter))?;
         if cut.ids.len() <= max_length {
             return Ok(Some(cut));
         }
