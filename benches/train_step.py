@@ -276,7 +276,7 @@ def main() -> int:
                 load.append(os.getloadavg()[0])
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE).stdout
     result: dict[str, Any] = {
-        "command": " ".join(["python", "benches/train_step.py", *sys.argv[1:]]),
+        "command": " ".join(["python", "benches/train_step.py", *(arg.rsplit("/", 1)[-1] for arg in sys.argv[1:])]),
         "commit": commit.strip(),
         "hardware": {"machine": platform.machine(), "cpus": os.cpu_count(), "load": [round(x, 2) for x in load]},
         "data": data,

@@ -1,6 +1,7 @@
 """GGUF files as Hugging Face folders, converted once and kept.
 
-The weights are de-quantized by transformers' reader, the tokenizer is built here from the
+Plain llama-like files are converted here, in one pass over the file; other architectures by
+transformers' reader, which passes over it several times. The tokenizer is built from the
 file's metadata: transformers' own conversion of a byte-level BPE takes 40 s, drops the digit
 splitting of some models and guesses the end token. Values that were quantized are kept in
 bfloat16, whose rounding is far below the step of any quantization; float32 and float16 files
@@ -17,6 +18,7 @@ from fastft.core.need import need
 from fastft.core.paths import new_folder
 
 if TYPE_CHECKING:
+    import torch
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
 
@@ -62,7 +64,8 @@ def convert(path: Path, target: Path) -> Path:
     metadata = {name: field.contents() for name, field in reader.fields.items()}
     try:
         with new_folder(target) as work:
-            _write_weights(path, metadata, work)
+            if not _write_llama(reader.tensors, metadata, work):
+                _write_weights(path, metadata, work)
             tokenizer(path, metadata).save_pretrained(work)
     except OSError:  # another process was first; its folder is as good
         if not (target / "config.json").is_file():
@@ -70,12 +73,92 @@ def convert(path: Path, target: Path) -> Path:
     return target
 
 
-def _write_weights(path: Path, metadata: dict[str, Any], folder: Path) -> None:
+_LLAMA_LAYER = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+_LLAMA_TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
+
+
+def _llama_name(name: str) -> str | None:
+    """Transformers' name of a tensor of a llama GGUF file; None for one that a plain llama does not have."""
+    stem, _, kind = name.rpartition(".")
+    if kind != "weight":
+        return None
+    if stem in _LLAMA_TOP:
+        return f"{_LLAMA_TOP[stem]}.weight"
+    block, _, rest = stem.removeprefix("blk.").partition(".")
+    inner = _LLAMA_LAYER.get(rest)
+    return f"model.layers.{block}.{inner}.weight" if stem.startswith("blk.") and inner else None
+
+
+def _write_llama(tensors: list[Any], metadata: dict[str, Any], folder: Path) -> bool:
+    """Write weights and config of a plain llama; False, and nothing written, for any other model."""
+    names = {tensor.name: _llama_name(tensor.name) for tensor in tensors}
+    special = ("llama.expert_count", "llama.rope.scaling.type", "llama.rope.scaling.factor")
+    if metadata.get("general.architecture") != "llama" or None in names.values() or set(special) & set(metadata):
+        return False
     import torch
+    from gguf import dequantize
+    from safetensors.torch import save_file
+    from transformers import GenerationConfig, LlamaConfig
+
+    dtype = _stored_as(metadata)
+    heads = int(metadata["llama.attention.head_count"])
+    kv_heads = int(metadata.get("llama.attention.head_count_kv", heads))
+    state = {}
+    for tensor in tensors:
+        value = torch.tensor(dequantize(tensor.data, tensor.tensor_type), dtype=torch.float32)
+        rows = {"attn_q": heads, "attn_k": kv_heads}.get(tensor.name.split(".")[-2])
+        if rows is not None:  # GGUF interleaves the two halves that rotary embedding turns against each other
+            value = value.view(rows, -1, 2, value.shape[-1]).transpose(1, 2).reshape(value.shape)
+        state[str(names[tensor.name])] = value.to(dtype).contiguous()
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    ids: dict[str, Any] = {role: metadata.get(f"tokenizer.ggml.{key}_token_id") for role, key in _ROLE_KEYS.items()}
+    hidden = int(metadata["llama.embedding_length"])
+    config = LlamaConfig(
+        vocab_size=state["model.embed_tokens.weight"].shape[0],
+        hidden_size=hidden,
+        intermediate_size=int(metadata["llama.feed_forward_length"]),
+        num_hidden_layers=int(metadata["llama.block_count"]),
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        head_dim=int(metadata.get("llama.attention.key_length", hidden // heads)),
+        max_position_embeddings=int(metadata["llama.context_length"]),
+        rms_norm_eps=float(metadata["llama.attention.layer_norm_rms_epsilon"]),
+        rope_parameters={"rope_type": "default", "rope_theta": float(metadata.get("llama.rope.freq_base", 10000.0))},
+        tie_word_embeddings="lm_head.weight" not in state,
+        architectures=["LlamaForCausalLM"],
+        dtype=dtype,
+        **ids,
+    )
+    config.save_pretrained(folder)
+    GenerationConfig(**ids).save_pretrained(folder)  # type: ignore[no-untyped-call]
+    return True
+
+
+_ROLE_KEYS = {"bos_token_id": "bos", "eos_token_id": "eos", "pad_token_id": "padding"}
+
+
+def _stored_as(metadata: dict[str, Any]) -> torch.dtype:
+    """The type to keep the weights of a file in."""
+    import torch
+
+    return {0: torch.float32, 1: torch.float16}.get(metadata.get("general.file_type", -1), torch.bfloat16)
+
+
+def _write_weights(path: Path, metadata: dict[str, Any], folder: Path) -> None:
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM
 
-    dtype = {0: torch.float32, 1: torch.float16}.get(metadata.get("general.file_type", -1), torch.bfloat16)
+    dtype = _stored_as(metadata)
     try:
         model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
     except ValueError as error:
