@@ -82,7 +82,9 @@ def python(arguments: list[str]) -> Part:
     tail = output[-2000:]
 
     def count(*words: str) -> int:
-        return sum(int(n) for word in words for n in re.findall(rf"(\d+) {word}\b", tail.splitlines()[-1] if tail else ""))
+        return sum(
+            int(n) for word in words for n in re.findall(rf"(\d+) {word}\b", tail.splitlines()[-1] if tail else "")
+        )
 
     failed = count("failed", "error", "errors")
     return Part("python", count("passed"), failed or int(code != 0), count("skipped"), time.monotonic() - started)
@@ -102,7 +104,9 @@ def main() -> int:
     width = min(shutil.get_terminal_size().columns, 60)
     print("=" * width)
     for part in parts:
-        print(f"{part.name:<8}{part.passed:>6} passed {part.failed:>4} failed {part.skipped:>4} skipped {part.seconds:>7.0f} s")
+        print(
+            f"{part.name:<8}{part.passed:>6} passed {part.failed:>4} failed {part.skipped:>4} skipped {part.seconds:>7.0f} s"
+        )
     passed, failed, skipped = (sum(getattr(p, k) for p in parts) for k in ("passed", "failed", "skipped"))
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return int(failed > 0)

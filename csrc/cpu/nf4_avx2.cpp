@@ -32,9 +32,11 @@ __m256 load8(const void* weights, int64_t at) {
 struct Tree {
   __m256 root = _mm256_set1_ps(kNf4Thresholds[7]);
   __m256 second = _mm256_setr_ps(kNf4Thresholds[3], kNf4Thresholds[11], 0, 0, 0, 0, 0, 0);
-  __m256 third = _mm256_setr_ps(kNf4Thresholds[1], kNf4Thresholds[5], kNf4Thresholds[9], kNf4Thresholds[13], 0, 0, 0, 0);
-  __m256 fourth = _mm256_setr_ps(kNf4Thresholds[0], kNf4Thresholds[2], kNf4Thresholds[4], kNf4Thresholds[6],
-                                 kNf4Thresholds[8], kNf4Thresholds[10], kNf4Thresholds[12], kNf4Thresholds[14]);
+  __m256 third =
+      _mm256_setr_ps(kNf4Thresholds[1], kNf4Thresholds[5], kNf4Thresholds[9], kNf4Thresholds[13], 0, 0, 0, 0);
+  __m256 fourth =
+      _mm256_setr_ps(kNf4Thresholds[0], kNf4Thresholds[2], kNf4Thresholds[4], kNf4Thresholds[6],
+                     kNf4Thresholds[8], kNf4Thresholds[10], kNf4Thresholds[12], kNf4Thresholds[14]);
 
   __m256i index(__m256 u) const {
     __m256i found = _mm256_srli_epi32(_mm256_castps_si256(_mm256_cmp_ps(u, root, _CMP_GT_OQ)), 31);
@@ -61,7 +63,8 @@ void quantize_blocks(const void* weights, int64_t count, int64_t blocksize, int6
     const int64_t whole = start + (stop - start) / 8 * 8;
     __m256i most = _mm256_setzero_si256();
     for (int64_t at = start; at < whole; at += 8) {
-      most = _mm256_max_epi32(most, _mm256_and_si256(_mm256_castps_si256(load8<type>(weights, at)), magnitude));
+      most =
+          _mm256_max_epi32(most, _mm256_and_si256(_mm256_castps_si256(load8<type>(weights, at)), magnitude));
     }
     alignas(32) uint32_t lanes[8];
     _mm256_store_si256(reinterpret_cast<__m256i*>(lanes), most);
@@ -89,8 +92,8 @@ void quantize_blocks(const void* weights, int64_t count, int64_t blocksize, int6
   }
 }
 
-void quantize(const void* weights, FastftType type, int64_t count, int64_t blocksize, int64_t first, int64_t last,
-              uint8_t* packed, float* absmax) {
+void quantize(const void* weights, FastftType type, int64_t count, int64_t blocksize, int64_t first,
+              int64_t last, uint8_t* packed, float* absmax) {
   switch (type) {
     case kFastftF32:
       return quantize_blocks<kFastftF32>(weights, count, blocksize, first, last, packed, absmax);
@@ -154,7 +157,8 @@ void dequantize(const FastftNf4* weights, int64_t first, int64_t last, FastftTyp
     } else {
       const __m128i split = _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
       const __m128i left = _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(narrow)), split);
-      const __m128i right = _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(narrow + 8)), split);
+      const __m128i right =
+          _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(narrow + 8)), split);
       const __m128i low_bytes = _mm_unpacklo_epi64(left, right);
       const __m128i high_bytes = _mm_unpackhi_epi64(left, right);
       for (int64_t at = start; at < whole; at += 32) {

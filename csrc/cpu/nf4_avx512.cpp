@@ -29,8 +29,8 @@ __m512 load16(const void* weights, int64_t at) {
 const __m512& tree() {
   static const __m512 nodes = _mm512_setr_ps(
       0, kNf4Thresholds[7], kNf4Thresholds[3], kNf4Thresholds[11], kNf4Thresholds[1], kNf4Thresholds[5],
-      kNf4Thresholds[9], kNf4Thresholds[13], kNf4Thresholds[0], kNf4Thresholds[2], kNf4Thresholds[4], kNf4Thresholds[6],
-      kNf4Thresholds[8], kNf4Thresholds[10], kNf4Thresholds[12], kNf4Thresholds[14]);
+      kNf4Thresholds[9], kNf4Thresholds[13], kNf4Thresholds[0], kNf4Thresholds[2], kNf4Thresholds[4],
+      kNf4Thresholds[6], kNf4Thresholds[8], kNf4Thresholds[10], kNf4Thresholds[12], kNf4Thresholds[14]);
   return nodes;
 }
 
@@ -56,7 +56,8 @@ void quantize_blocks(const void* weights, int64_t count, int64_t blocksize, int6
     const int64_t whole = start + (stop - start) / 16 * 16;
     __m512i most = _mm512_setzero_si512();
     for (int64_t at = start; at < whole; at += 16) {
-      most = _mm512_max_epu32(most, _mm512_and_si512(_mm512_castps_si512(load16<type>(weights, at)), magnitude));
+      most =
+          _mm512_max_epu32(most, _mm512_and_si512(_mm512_castps_si512(load16<type>(weights, at)), magnitude));
     }
     uint32_t largest = _mm512_reduce_max_epu32(most);
     for (int64_t at = whole; at < stop; ++at) {
@@ -79,8 +80,8 @@ void quantize_blocks(const void* weights, int64_t count, int64_t blocksize, int6
   }
 }
 
-void quantize(const void* weights, FastftType type, int64_t count, int64_t blocksize, int64_t first, int64_t last,
-              uint8_t* packed, float* absmax) {
+void quantize(const void* weights, FastftType type, int64_t count, int64_t blocksize, int64_t first,
+              int64_t last, uint8_t* packed, float* absmax) {
   switch (type) {
     case kFastftF32:
       return quantize_blocks<kFastftF32>(weights, count, blocksize, first, last, packed, absmax);

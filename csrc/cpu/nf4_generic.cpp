@@ -7,8 +7,8 @@
 namespace fastft {
 namespace {
 
-void quantize(const void* weights, FastftType type, int64_t count, int64_t blocksize, int64_t first, int64_t last,
-              uint8_t* packed, float* absmax) {
+void quantize(const void* weights, FastftType type, int64_t count, int64_t blocksize, int64_t first,
+              int64_t last, uint8_t* packed, float* absmax) {
   for (int64_t block = first; block < last; ++block) {
     const int64_t start = block * blocksize;
     const int64_t stop = std::min(start + blocksize, count);
@@ -42,7 +42,8 @@ const FastftNf4Cpu kNf4Generic = {"generic", quantize, dequantize};
 
 }  // namespace fastft
 
-void fastft_nf4_quantize_scales(const float* absmax, float offset, int64_t count, uint8_t* quantized, float* nested) {
+void fastft_nf4_quantize_scales(const float* absmax, float offset, int64_t count, uint8_t* quantized,
+                                float* nested) {
   using namespace fastft;
   for (int64_t start = 0; start < count; start += kNestedBlock) {
     const int64_t stop = std::min(start + kNestedBlock, count);
@@ -55,7 +56,8 @@ void fastft_nf4_quantize_scales(const float* absmax, float offset, int64_t count
     for (int64_t at = start; at < stop; ++at) {
       const float difference = absmax[at] - offset;
       // Equal scales: every difference is 0, and so is its entry of the map.
-      quantized[at] = static_cast<uint8_t>(largest == 0.0f ? 127 : dynamic_index(kDynamicMap, difference * inverse));
+      quantized[at] =
+          static_cast<uint8_t>(largest == 0.0f ? 127 : dynamic_index(kDynamicMap, difference * inverse));
     }
   }
 }

@@ -65,8 +65,8 @@ __device__ __forceinline__ int nf4_index(float u) {
 
 template <FastftType type>
 __global__ void __launch_bounds__(kThreads)
-    quantize_kernel(const typename Stored<type>::Value* __restrict__ weights, int64_t count, int64_t blocksize,
-                    uint8_t* __restrict__ packed, float* __restrict__ absmax) {
+    quantize_kernel(const typename Stored<type>::Value* __restrict__ weights, int64_t count,
+                    int64_t blocksize, uint8_t* __restrict__ packed, float* __restrict__ absmax) {
   const int lane = threadIdx.x % 32;
   const int64_t block = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) / 32;
   const int64_t start = block * blocksize;
@@ -125,7 +125,8 @@ __global__ void __launch_bounds__(kNestedBlock)
 }
 
 template <FastftType type>
-__global__ void __launch_bounds__(kThreads) dequantize_kernel(FastftNf4 weights, typename Stored<type>::Value* out) {
+__global__ void __launch_bounds__(kThreads)
+    dequantize_kernel(FastftNf4 weights, typename Stored<type>::Value* out) {
   __shared__ float codes[16];
   if (threadIdx.x < 16) {
     codes[threadIdx.x] = kCodes[threadIdx.x];
@@ -170,8 +171,8 @@ int launch_quantize(const void* weights, int64_t count, int64_t blocksize, uint8
                     cudaStream_t stream) {
   const int64_t blocks = (count + blocksize - 1) / blocksize;
   const auto grid = static_cast<unsigned>((blocks * 32 + kThreads - 1) / kThreads);
-  FASTFT_LAUNCH(quantize_kernel<type>, grid, kThreads, stream, static_cast<const typename Stored<type>::Value*>(weights),
-                count, blocksize, packed, absmax);
+  FASTFT_LAUNCH(quantize_kernel<type>, grid, kThreads, stream,
+                static_cast<const typename Stored<type>::Value*>(weights), count, blocksize, packed, absmax);
   return cudaGetLastError();
 }
 
@@ -187,8 +188,8 @@ int launch_dequantize(const FastftNf4& weights, void* out, cudaStream_t stream) 
 }  // namespace
 }  // namespace fastft
 
-int fastft_cuda_nf4_quantize(const void* weights, FastftType type, int64_t count, int64_t blocksize, uint8_t* packed,
-                             float* absmax, void* stream) {
+int fastft_cuda_nf4_quantize(const void* weights, FastftType type, int64_t count, int64_t blocksize,
+                             uint8_t* packed, float* absmax, void* stream) {
   if (count == 0) {
     return cudaSuccess;
   }
@@ -203,14 +204,14 @@ int fastft_cuda_nf4_quantize(const void* weights, FastftType type, int64_t count
   }
 }
 
-int fastft_cuda_nf4_quantize_scales(const float* absmax, const float* offset, int64_t count, uint8_t* quantized,
-                                    float* nested, void* stream) {
+int fastft_cuda_nf4_quantize_scales(const float* absmax, const float* offset, int64_t count,
+                                    uint8_t* quantized, float* nested, void* stream) {
   if (count == 0) {
     return cudaSuccess;
   }
   const auto grid = static_cast<unsigned>((count + fastft::kNestedBlock - 1) / fastft::kNestedBlock);
-  FASTFT_LAUNCH(fastft::quantize_scales_kernel, grid, fastft::kNestedBlock, static_cast<cudaStream_t>(stream), absmax,
-                offset, count, quantized, nested);
+  FASTFT_LAUNCH(fastft::quantize_scales_kernel, grid, fastft::kNestedBlock, static_cast<cudaStream_t>(stream),
+                absmax, offset, count, quantized, nested);
   return cudaGetLastError();
 }
 

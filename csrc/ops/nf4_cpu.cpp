@@ -29,9 +29,10 @@ std::tuple<Tensor, Tensor> quantize(Tensor weights, int64_t blocksize) {
   auto* to = static_cast<uint8_t*>(packed.mutable_data_ptr());
   auto* scales = static_cast<float*>(absmax.mutable_data_ptr());
   const FastftNf4Cpu* cpu = fastft_nf4_cpu();
-  torch::stable::parallel_for(0, blocks, std::max<int64_t>(1, kGrain / blocksize), [&](int64_t first, int64_t last) {
-    cpu->quantize(from, type, count, blocksize, first, last, to, scales);
-  });
+  torch::stable::parallel_for(0, blocks, std::max<int64_t>(1, kGrain / blocksize),
+                              [&](int64_t first, int64_t last) {
+                                cpu->quantize(from, type, count, blocksize, first, last, to, scales);
+                              });
   return {packed, absmax};
 }
 
@@ -56,9 +57,9 @@ Tensor dequantize(Tensor packed, Tensor absmax, std::optional<Tensor> nested, st
   void* to = out.mutable_data_ptr();
   const int64_t blocks = (count + blocksize - 1) / blocksize;
   const FastftNf4Cpu* cpu = fastft_nf4_cpu();
-  torch::stable::parallel_for(0, blocks, std::max<int64_t>(1, kGrain / blocksize), [&](int64_t first, int64_t last) {
-    cpu->dequantize(&weights, first, last, type, to);
-  });
+  torch::stable::parallel_for(
+      0, blocks, std::max<int64_t>(1, kGrain / blocksize),
+      [&](int64_t first, int64_t last) { cpu->dequantize(&weights, first, last, type, to); });
   return out;
 }
 

@@ -42,10 +42,10 @@ std::tuple<Tensor, Tensor> quantize_scales(Tensor absmax, Tensor offset) {
   const int64_t count = flat.numel();
   Tensor quantized = torch::stable::new_empty(flat, {count}, ScalarType::Byte);
   Tensor nested = torch::stable::new_empty(flat, {(count + 255) / 256}, ScalarType::Float);
-  check(fastft_cuda_nf4_quantize_scales(static_cast<const float*>(flat.const_data_ptr()),
-                                        static_cast<const float*>(offset.const_data_ptr()), count,
-                                        static_cast<uint8_t*>(quantized.mutable_data_ptr()),
-                                        static_cast<float*>(nested.mutable_data_ptr()), current_stream(flat)));
+  check(fastft_cuda_nf4_quantize_scales(
+      static_cast<const float*>(flat.const_data_ptr()), static_cast<const float*>(offset.const_data_ptr()),
+      count, static_cast<uint8_t*>(quantized.mutable_data_ptr()),
+      static_cast<float*>(nested.mutable_data_ptr()), current_stream(flat)));
   return {quantized, nested};
 }
 
@@ -55,7 +55,8 @@ Tensor dequantize(Tensor packed, Tensor absmax, std::optional<Tensor> nested, st
   const fastft::Nf4Tensors held(packed, absmax, nested, offset, count, blocksize);
   Tensor out = torch::stable::new_empty(packed, {count}, dtype);
   const FastftNf4 weights = held.pointers();
-  check(fastft_cuda_nf4_dequantize(&weights, fastft::type_of(dtype), out.mutable_data_ptr(), current_stream(packed)));
+  check(fastft_cuda_nf4_dequantize(&weights, fastft::type_of(dtype), out.mutable_data_ptr(),
+                                   current_stream(packed)));
   return out;
 }
 
@@ -71,4 +72,6 @@ STABLE_TORCH_LIBRARY_IMPL(fastft, CUDA, m) {
 
 STABLE_TORCH_LIBRARY_FRAGMENT(fastft, m) { m.def("cuda_build_info() -> str"); }
 
-STABLE_TORCH_LIBRARY_IMPL(fastft, CompositeExplicitAutograd, m) { m.impl("cuda_build_info", TORCH_BOX(&build_info)); }
+STABLE_TORCH_LIBRARY_IMPL(fastft, CompositeExplicitAutograd, m) {
+  m.impl("cuda_build_info", TORCH_BOX(&build_info));
+}

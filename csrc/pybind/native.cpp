@@ -20,7 +20,8 @@ using Bytes = py::array_t<uint8_t, py::array::c_style | py::array::forcecast>;
 
 void check_blocksize(int64_t blocksize) {
   if (blocksize < 32 || blocksize > 4096 || (blocksize & (blocksize - 1)) != 0) {
-    throw std::invalid_argument("blocksize is a power of two from 32 to 4096, not " + std::to_string(blocksize));
+    throw std::invalid_argument("blocksize is a power of two from 32 to 4096, not " +
+                                std::to_string(blocksize));
   }
 }
 
@@ -68,8 +69,9 @@ PYBIND11_MODULE(_native, m) {
   m.doc() = "CPU features, build facts and the NF4 codec, without torch";
   m.attr("build_info") = FASTFT_BUILD_INFO;
   m.def("cpu_features", &cpu_features, "Which tiers of kernels this CPU can run");
-  m.def("select", &select_tier, py::arg("tier") = "", "Choose the tier, empty for the best; returns the one in use");
+  m.def("select", &select_tier, py::arg("tier") = "",
+        "Choose the tier, empty for the best; returns the one in use");
   m.def("nf4_quantize", &quantize, py::arg("weights"), py::arg("blocksize") = 64, "Packed bytes and scales");
-  m.def("nf4_dequantize", &dequantize, py::arg("packed"), py::arg("absmax"), py::arg("count"), py::arg("blocksize") = 64,
-        "The weights, flat");
+  m.def("nf4_dequantize", &dequantize, py::arg("packed"), py::arg("absmax"), py::arg("count"),
+        py::arg("blocksize") = 64, "The weights, flat");
 }

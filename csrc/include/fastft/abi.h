@@ -31,7 +31,8 @@ struct FastftNf4Cpu {
   const char* tier;
   void (*quantize)(const void* weights, enum FastftType type, int64_t count, int64_t blocksize, int64_t first,
                    int64_t last, uint8_t* packed, float* absmax);
-  void (*dequantize)(const struct FastftNf4* weights, int64_t first, int64_t last, enum FastftType type, void* out);
+  void (*dequantize)(const struct FastftNf4* weights, int64_t first, int64_t last, enum FastftType type,
+                     void* out);
 };
 
 // The kernels in use. `fastft_nf4_select` takes `generic`, `avx2`, `avx512`, or an empty string for
@@ -41,12 +42,12 @@ FASTFT_API int fastft_nf4_select(const char* tier);
 FASTFT_API int fastft_cpu_has(const char* tier);
 
 // Scales: `quantized[i]` is the index of fl((absmax[i] - offset) / nested[i / 256]) in the dynamic map.
-FASTFT_API void fastft_nf4_quantize_scales(const float* absmax, float offset, int64_t count, uint8_t* quantized,
-                                           float* nested);
+FASTFT_API void fastft_nf4_quantize_scales(const float* absmax, float offset, int64_t count,
+                                           uint8_t* quantized, float* nested);
 
 // CUDA: all blocks, on `stream`; the result is a cudaError_t.
-FASTFT_API int fastft_cuda_nf4_quantize(const void* weights, enum FastftType type, int64_t count, int64_t blocksize,
-                                        uint8_t* packed, float* absmax, void* stream);
+FASTFT_API int fastft_cuda_nf4_quantize(const void* weights, enum FastftType type, int64_t count,
+                                        int64_t blocksize, uint8_t* packed, float* absmax, void* stream);
 FASTFT_API int fastft_cuda_nf4_quantize_scales(const float* absmax, const float* offset, int64_t count,
                                                uint8_t* quantized, float* nested, void* stream);
 FASTFT_API int fastft_cuda_nf4_dequantize(const struct FastftNf4* weights, enum FastftType type, void* out,
