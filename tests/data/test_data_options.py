@@ -305,3 +305,16 @@ def test_eval_sources_are_prepared_apart(kitchen: Kitchen, rows: Path, tmp_path:
     assert prepared.eval is not None
     assert (prepared.train.rows, prepared.eval.rows) == (40, 1)
     assert prepared.books["eval"]["total"]["read"] == 1
+
+
+def test_a_template_that_transformers_has_to_render_is_told_once(kitchen: Kitchen, tmp_path: Path) -> None:
+    differs = tmp_path / "differs.jinja"
+    differs.write_text(
+        "{% for tool in tools %}{{ tool.name }}{% endfor %}"  # transformers refuses to loop over None
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}",
+        "utf-8",
+    )
+    rows = write_jsonl(tmp_path / "rows.jsonl", [chat("hi", "ho") | {"tools": [{"name": "look"}]}])
+    heard = Heard()
+    kitchen.prepare(rows, template=str(differs), stage_options={"loss_on": "all"}, heard=heard)
+    assert heard.codes().count("data.template-in-python") == 1

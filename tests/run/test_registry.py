@@ -8,7 +8,7 @@ import pytest
 import run_helpers as helpers
 from test_resume import make_run
 
-from fastft.core.errors import FastftError
+from fastft.core.errors import NotFoundError
 from fastft.run.registry import list_runs, load_run
 
 
@@ -27,6 +27,11 @@ def test_runs_are_found_newest_first_and_what_is_no_run_is_passed_over(runs: Pat
     assert list_runs(runs / "nowhere") == []
 
 
+def test_a_run_whose_folder_was_named_is_listed_too(runs: Path) -> None:
+    make_run(runs / "quickstart", helpers.config(name="other"), status="finished")
+    assert [run.path.name for run in list_runs()] == ["quickstart", "abc", "ab", "a"]
+
+
 @pytest.mark.parametrize(("word", "folder"), [("tiny", "ab"), ("a", "a"), ("other", "abc"), ("tiny/a", "a")])
 def test_a_run_is_found_by_folder_id_or_name(runs: Path, word: str, folder: str) -> None:
     assert load_run(word).path.name == folder
@@ -34,9 +39,10 @@ def test_a_run_is_found_by_folder_id_or_name(runs: Path, word: str, folder: str)
 
 
 def test_a_run_that_is_not_there_brings_the_nearest_name(runs: Path) -> None:
-    with pytest.raises(FastftError, match="there is no run `tyny`") as error:
+    with pytest.raises(NotFoundError, match="there is no run `tyny`") as error:
         load_run("tyny")
     assert error.value.hint == "did you mean `tiny`?"
+    assert error.value.exit_code == 2
 
 
 def test_a_run_tells_what_it_was(runs: Path) -> None:

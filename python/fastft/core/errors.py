@@ -138,6 +138,13 @@ class ConfigError(FastftError):
         return (type(self), (self._problems,))
 
 
+class NotFoundError(FastftError):
+    """What the command line names is not there."""
+
+    exit_code = 2
+    default_code = "not-found"
+
+
 class DataError(FastftError):
     """Data that can't be used, with its place.
 

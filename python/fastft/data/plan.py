@@ -24,12 +24,14 @@ class EnginePlan:
         fallback: renders conversations in Python, where the template can't be certified.
         names: of the sources, in order.
         repeats: how often each source's rows are used in an epoch.
+        slow_template: why the chat template is rendered in Python, None when the engine renders it.
     """
 
     json: str
     fallback: Callable[[str], str] | None
     names: tuple[str, ...]
     repeats: tuple[int, ...]
+    slow_template: str | None
 
 
 def make_plan(
@@ -80,12 +82,12 @@ def make_plan(
         "cache": str(cache),
     }
     kinds = {found["kind"] for found in json.loads(engine().formats(json.dumps(plan)))}
-    fallback = None
+    fallback, slow_template = None, None
     if kinds - {"text"}:
-        fallback = _add_template(plan, data, tokenizer, config_dir, cache)
+        fallback, slow_template = _add_template(plan, data, tokenizer, config_dir, cache)
     if "text" in kinds:
         plan["encode"]["add_bos_to_text"] = tokenizer.bos_id is not None and _adds_bos(tokenizer)
-    return EnginePlan(json.dumps(plan), fallback, names, tuple(source.repeat for source in sources))
+    return EnginePlan(json.dumps(plan), fallback, names, tuple(source.repeat for source in sources), slow_template)
 
 
 def locate(path: str, config_dir: Path | None) -> Path:
@@ -112,7 +114,7 @@ def _names(sources: Sequence[SourceConfig]) -> tuple[str, ...]:
 
 def _add_template(
     plan: dict[str, Any], data: DataConfig, tokenizer: TokenizerFiles, config_dir: Path | None, cache: Path
-) -> Callable[[str], str] | None:
+) -> tuple[Callable[[str], str] | None, str | None]:
     from fastft.data import templates
 
     chosen = templates.choose(data.template, tokenizer, config_dir=config_dir, cache=cache)
@@ -122,7 +124,7 @@ def _add_template(
         "special_tokens": dict(chosen.special_tokens),
     }
     plan["encode"]["today"] = chosen.today
-    return chosen.fallback
+    return chosen.fallback, chosen.reason if chosen.rendered_by == "python" else None
 
 
 def _adds_bos(tokenizer: TokenizerFiles) -> bool:

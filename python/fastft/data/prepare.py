@@ -261,6 +261,13 @@ def _tell(made: _Made, bus: Bus, out: Path | None) -> None:
                     hint=f"name it with `format` to be sure ({names})",
                 )
             )
+    if made.plan.slow_template is not None:
+        bus.emit(
+            Warned(
+                "data.template-in-python",
+                f"the chat template is rendered by transformers, a row at a time: {made.plan.slow_template}",
+            )
+        )
     for sentence in made.manifest["warnings"]:
         bus.emit(Warned("data.source", sentence))
     total = made.manifest["books"]["total"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastft.core.errors import FastftError, ResourceError
+from fastft.core.errors import NotFoundError, ResourceError
 from fastft.core.paths import runs_folder
 from fastft.core.registry import closest
 
@@ -115,7 +115,8 @@ class Run:
 def list_runs(root: Path | None = None) -> list[Run]:
     """All runs below `root` (by default the runs folder), newest first; what is no run is passed over."""
     found = []
-    for path in (root or runs_folder()).glob(f"*/*/{RECORD}"):
+    root = root or runs_folder()
+    for path in (*root.glob(f"*/{RECORD}"), *root.glob(f"*/*/{RECORD}")):  # `--out runs/demo` is one level less deep
         run = Run(path.parent)
         try:
             found.append((str(run.record["created"]), run))
@@ -128,7 +129,7 @@ def load_run(reference: str | Path) -> Run:
     """The run that a word means: its folder, its `<name>/<id>`, or a name, whose newest run it is.
 
     Raises:
-        FastftError: when there is none, with the nearest name as a hint.
+        NotFoundError: when there is none, with the nearest name as a hint.
     """
     for path in (Path(reference), runs_folder() / reference):
         if (path / RECORD).is_file():
@@ -138,7 +139,7 @@ def load_run(reference: str | Path) -> Run:
         if str(reference) in (run.name, run.path.name):
             return run
     near = closest(str(reference), sorted({run.name for run in runs}))
-    raise FastftError(
+    raise NotFoundError(
         f"there is no run `{reference}`",
         hint=f"did you mean `{near}`?" if near else "`fastft runs list` shows those there are",
         code="run.unknown",
