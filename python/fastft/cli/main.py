@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from contextlib import redirect_stdout
 from typing import Any, NoReturn
 
 import click
@@ -85,10 +86,10 @@ def main(args: list[str] | None = None) -> NoReturn:
 
 def run(args: list[str] | None = None) -> int:
     """Run the command line; every way it may end becomes an exit code and words on stderr."""
-    stdout = sys.stdout
     try:
-        result: Any = cli.main(args, prog_name="fastft", standalone_mode=False)
-        sys.stdout.flush()
+        with redirect_stdout(sys.stdout):  # click wraps the stream when its reader has gone; this puts it back
+            result: Any = cli.main(args, prog_name="fastft", standalone_mode=False)
+            sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as ended:
         return ended.exit_code
@@ -100,10 +101,9 @@ def run(args: list[str] | None = None) -> int:
         return 130
     except (BrokenPipeError, SystemExit) as gone:
         # The reader (`| head`) has gone; nothing more can be said to it, and that is no error of ours. When
-        # click notices it first, it wraps the streams and leaves with 1, which is our code for a bug.
-        if isinstance(gone, SystemExit) and sys.stdout is stdout:
+        # click notices it first, it leaves with 1, which is our code for a bug.
+        if isinstance(gone, SystemExit) and not isinstance(gone.__context__, BrokenPipeError):
             raise
-        sys.stdout = stdout
         console.abandon_stdout()
         return 141
     except FastftError as error:
