@@ -6,7 +6,7 @@ import datetime
 import json
 from typing import Any
 
-from fastft import _engine
+from fastft.data.engine import engine
 from fastft.data.templates import probes
 
 
@@ -36,7 +36,7 @@ def difference(source: str, reference: str, special: dict[str, str]) -> str | No
     """Say how the engine's rendering of `source` first differs from transformers' of `reference`; None if nowhere."""
     today = datetime.datetime.now().isoformat(timespec="seconds")
     try:
-        template = _engine.ChatTemplate(source, special, today)
+        template = engine().ChatTemplate(source, special, today)
     except ValueError as error:
         if not _compiles(reference):
             return f"syntax: {error}"
