@@ -62,6 +62,16 @@ def test_a_broken_row_of_an_array_costs_only_itself(kitchen: Kitchen, tmp_path: 
     assert [(row["line"], row["code"]) for row in rejected(tmp_path / "data")] == [(4, "E_JSON")]
 
 
+def test_a_row_of_an_array_without_its_brace_costs_only_itself(kitchen: Kitchen, tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    rows = [json.dumps(chat(f"q{n}", "a")) for n in range(9)]
+    rows[2], rows[5] = rows[2][:-1], rows[5][:-2]
+    path.write_text("[\n" + ",\n".join(rows) + "\n]")
+    prepared = kitchen.prepare(path, out=tmp_path)
+    assert [(row["line"], row["code"]) for row in rejected(tmp_path / "data")] == [(4, "E_JSON"), (7, "E_JSON")]
+    assert (prepared.books["total"]["read"], prepared.train.rows) == (9, 7)
+
+
 def test_a_joined_file_is_told_by_its_byte_order_mark(kitchen: Kitchen, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     row = json.dumps(chat("q", "a"))

@@ -6,6 +6,10 @@
 use fastft_record::{Code, RowError};
 use memchr::{memchr3, memmem};
 
+/// Bytes outside strings, and strings, that one element may have. It bounds what a row that never
+/// closes costs: without it, many such rows would each read the file to its end.
+const MAX_STEPS: usize = 1 << 26;
+
 /// Where the cutter stands in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -52,28 +56,43 @@ impl<'a> Elements<'a> {
         Element { start, end, fault: Some(RowError::new(Code::Json, reason)) }
     }
 
-    /// One past the end of the value at `start`, or None when the file ends inside it.
+    /// One past the end of the value at `start`, or None when it never closes: the file ends inside
+    /// it, a bracket closes another kind, or an object has a bracket where only a key can stand (as
+    /// where the next row begins and a brace is missing).
     fn value_end(&self, start: usize) -> Option<usize> {
         let bytes = self.bytes;
         let mut at = start;
-        let mut depth = 0usize;
-        while at < bytes.len() {
-            match bytes[at] {
-                b'"' => at = string_end(bytes, at + 1)?,
-                b'{' | b'[' => {
-                    depth += 1;
-                    at += 1;
+        let mut open: Vec<u8> = Vec::new();
+        let mut before = b','; // the last byte that is no white space
+        for _ in 0..MAX_STEPS {
+            let byte = *bytes.get(at)?;
+            match byte {
+                b'"' => {
+                    at = string_end(bytes, at + 1)?;
+                    before = b'"';
+                    continue;
                 }
-                b'}' | b']' if depth > 0 => {
-                    depth -= 1;
-                    at += 1;
-                    if depth == 0 {
-                        return Some(at);
+                b'{' | b'[' => {
+                    if open.last() == Some(&b'{') && before != b':' {
+                        return None;
+                    }
+                    open.push(byte);
+                }
+                b',' | b']' | b'}' if open.is_empty() => return Some(at),
+                b']' | b'}' => {
+                    if open.pop() != Some(byte - 2) {
+                        return None; // in ASCII each closing bracket is two behind its opening one
+                    }
+                    if open.is_empty() {
+                        return Some(at + 1);
                     }
                 }
-                b',' | b']' | b'}' if depth == 0 => return Some(at),
-                _ => at += 1,
+                _ => {}
             }
+            if !byte.is_ascii_whitespace() {
+                before = byte;
+            }
+            at += 1;
         }
         None
     }
@@ -145,7 +164,15 @@ impl Iterator for Elements<'_> {
                         return Some(Element { start: at, end, fault: None });
                     }
                     let end = self.resume_after(at);
-                    return Some(self.fault(at, end, "a quote or bracket of this row never closes"));
+                    let reason = if end < self.bytes.len() {
+                        "a quote or bracket of this row never closes".to_owned()
+                    } else {
+                        let rest = end - at;
+                        format!(
+                            "a quote or bracket of this row never closes; the file's last {rest} bytes go with it"
+                        )
+                    };
+                    return Some(self.fault(at, end, &reason));
                 }
             }
         }
@@ -213,6 +240,23 @@ mod tests {
             cut("[{\"a\": 1}, {\"b\""),
             [("{\"a\": 1}".into(), false), ("{\"b\"".into(), true), (String::new(), true)]
         );
+    }
+
+    #[test]
+    fn a_row_without_its_brace_or_bracket_costs_only_itself() {
+        for broken in
+            ["{\"a\": 2,", "{\"a\": 2", "{\"a\": [2},", "{\"a\": {\"b\": 2},", "{\"a\": [{\"b\": 2},"]
+        {
+            for indent in ["", "  "] {
+                let text = format!(
+                    "[\n{indent}{{\"a\": 1}},\n{indent}{broken}\n{indent}{{\"a\": 3}},\n{indent}{{\"a\": 4}}\n]"
+                );
+                let rows = cut(&text);
+                let faults: Vec<bool> = rows.iter().map(|row| row.1).collect();
+                assert_eq!(faults, [false, true, false, false], "{text}");
+                assert_eq!((rows[2].0.as_str(), rows[3].0.as_str()), ("{\"a\": 3}", "{\"a\": 4}"));
+            }
+        }
     }
 
     #[test]
