@@ -1,7 +1,7 @@
 //! From a name to files: a file, a folder (its data files, at any depth) or a pattern, sorted.
 
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use crate::SourceError;
 
@@ -20,28 +20,20 @@ pub fn expand(path: &Path) -> Result<Vec<PathBuf>, SourceError> {
     }
     let mut found = Vec::new();
     if path.is_dir() {
-        walk(path, &mut found)?;
+        walk(path, None, &mut Vec::new(), &mut found)?;
         found.retain(|file| has_data_ending(file));
     } else if path.to_string_lossy().contains(['*', '?']) {
         let parts: Vec<String> =
             path.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
         let fixed = parts.iter().take_while(|part| !part.contains(['*', '?'])).count();
         let root: PathBuf = path.components().take(fixed).collect();
-        let root = if root.as_os_str().is_empty() { PathBuf::from(".") } else { root };
+        let here = root.as_os_str().is_empty();
+        let root = if here { PathBuf::from(".") } else { root };
         if root.is_dir() {
-            let mut all = Vec::new();
-            walk(&root, &mut all)?;
-            for file in all {
-                let below = file.strip_prefix(&root).unwrap_or(&file);
-                let names: Vec<String> = below
-                    .components()
-                    .filter(|part| matches!(part, Component::Normal(_)))
-                    .map(|part| part.as_os_str().to_string_lossy().into_owned())
-                    .collect();
-                if parts_match(&parts[fixed..], &names) {
-                    found.push(if path.starts_with(&root) { file } else { below.to_owned() });
-                }
-            }
+            walk(&root, Some(&parts[fixed..]), &mut Vec::new(), &mut found)?;
+        }
+        if here {
+            found = found.iter().map(|file| file.strip_prefix(".").unwrap_or(file).to_owned()).collect();
         }
     } else {
         return Err(SourceError::NotFound(path.to_owned()));
@@ -50,6 +42,7 @@ pub fn expand(path: &Path) -> Result<Vec<PathBuf>, SourceError> {
         return Err(SourceError::Empty(path.to_owned()));
     }
     found.sort();
+    found.dedup();
     Ok(found)
 }
 
@@ -58,20 +51,54 @@ fn has_data_ending(file: &Path) -> bool {
         .is_some_and(|ending| ENDINGS.contains(&ending.to_string_lossy().to_ascii_lowercase().as_str()))
 }
 
-fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), SourceError> {
+/// The files below a folder: all, or those that a pattern matches, entering no folder in vain.
+///
+/// Links are followed, but not into a folder that we are in: that would find its files for ever.
+fn walk(
+    folder: &Path,
+    pattern: Option<&[String]>,
+    within: &mut Vec<PathBuf>,
+    found: &mut Vec<PathBuf>,
+) -> Result<(), SourceError> {
     let io = |error| SourceError::Io { path: folder.to_owned(), error };
+    let real = fs::canonicalize(folder).map_err(io)?;
+    if within.contains(&real) {
+        return Ok(());
+    }
+    within.push(real);
     for entry in fs::read_dir(folder).map_err(io)? {
         let path = entry.map_err(io)?.path();
-        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with('.') {
             continue;
         }
         if path.is_dir() {
-            walk(&path, found)?;
-        } else if path.is_file() {
+            // `**` may stand for this folder and more, or for none and what follows it for this one
+            for rest in pattern.map_or(vec![None], |pattern| below(pattern, &name).map(Some).collect()) {
+                walk(&path, rest, within, found)?;
+            }
+        } else if path.is_file()
+            && pattern.is_none_or(|pattern| parts_match(pattern, std::slice::from_ref(&name)))
+        {
             found.push(path);
         }
     }
+    within.pop();
     Ok(())
+}
+
+/// What is left of a pattern inside a folder of this name; nothing when no match can be there.
+fn below<'a>(pattern: &'a [String], name: &str) -> impl Iterator<Item = &'a [String]> {
+    let (stars, rest) = pattern.split_at(pattern.iter().take_while(|part| *part == "**").count());
+    let enters = |part: &String| {
+        let (part, name): (Vec<char>, Vec<char>) = (part.chars().collect(), name.chars().collect());
+        name_matches(&part, &name)
+    };
+    let through = (!stars.is_empty()).then_some(pattern);
+    // with stars before it, the first part is met again further down by the pattern itself
+    let past =
+        rest.split_first().filter(|(part, rest)| !rest.is_empty() && enters(part)).map(|(_, rest)| rest);
+    through.into_iter().chain(past)
 }
 
 fn parts_match(pattern: &[String], names: &[String]) -> bool {
@@ -115,6 +142,55 @@ mod tests {
     fn matches(pattern: &str, name: &str) -> bool {
         let split = |text: &str| text.split('/').map(str::to_owned).collect::<Vec<_>>();
         parts_match(&split(pattern), &split(name))
+    }
+
+    /// A folder with files, links and a folder that can't be told from outside to be in vain.
+    fn tree(name: &str) -> PathBuf {
+        let root = std::env::temp_dir().join(format!("fastft files é {name} {}", std::process::id()));
+        for file in ["a.jsonl", "b c.txt", "deep/er/d.jsonl", "deep/e.jsonl", ".hidden/f.jsonl", "deep/g.bin"]
+        {
+            let path = root.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "x").unwrap();
+        }
+        std::os::unix::fs::symlink(root.join("deep"), root.join("deep/again")).unwrap();
+        root
+    }
+
+    fn names(root: &Path, pattern: &str) -> Vec<String> {
+        let found = expand(&root.join(pattern)).unwrap();
+        found.iter().map(|file| file.strip_prefix(root).unwrap().to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn a_link_back_finds_no_file_twice() {
+        let root = tree("link");
+        assert_eq!(names(&root, ""), ["a.jsonl", "b c.txt", "deep/e.jsonl", "deep/er/d.jsonl"]);
+        assert_eq!(names(&root, "**/*.jsonl"), ["a.jsonl", "deep/e.jsonl", "deep/er/d.jsonl"]);
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn patterns_find_what_they_say_at_their_depth() {
+        let root = tree("depth");
+        assert_eq!(names(&root, "*.jsonl"), ["a.jsonl"]);
+        assert_eq!(names(&root, "d*/*.jsonl"), ["deep/e.jsonl"]);
+        assert_eq!(names(&root, "**/er/*"), ["deep/er/d.jsonl"]);
+        assert_eq!(names(&root, "deep/**/*.jsonl"), ["deep/e.jsonl", "deep/er/d.jsonl"]);
+        assert_eq!(names(&root, "**/deep/**/d.jsonl"), ["deep/er/d.jsonl"]);
+        assert!(expand(&root.join("*.csv")).is_err());
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn a_pattern_enters_no_folder_in_vain() {
+        let parts = |text: &str| text.split('/').map(str::to_owned).collect::<Vec<_>>();
+        let count = |pattern: &str, name: &str| below(&parts(pattern), name).count();
+        assert_eq!(
+            (count("*.jsonl", "x"), count("a*/b/*.jsonl", "x"), count("a*/b/*.jsonl", "ax")),
+            (0, 0, 1)
+        );
+        assert_eq!((count("**/*.jsonl", "x"), count("**/x/*.jsonl", "x")), (1, 2));
     }
 
     #[test]
