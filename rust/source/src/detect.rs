@@ -61,10 +61,16 @@ pub fn detect(path: &Path, bytes: &[u8], unit: TextUnit) -> Result<Detected, Sou
     let body = bytes.strip_prefix(BOM).unwrap_or(bytes);
     let ending =
         path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    // a first row that was cut off after its brace makes no object of a file of rows
+    let is_lines = matches!(ending.as_str(), "jsonl" | "ndjson")
+        && body.split(|byte| *byte == b'\n').skip(1).take(10).any(|line| {
+            let line = line.trim_ascii();
+            starts_an_object(line) && line.ends_with(b"}")
+        });
     let layout = match by_content(body) {
         Content::Array => Layout::JsonArray,
-        Content::Lines => Layout::Jsonl,
-        Content::Object => return unsupported("one JSON object over many lines"),
+        Content::Object if !is_lines => return unsupported("one JSON object over many lines"),
+        Content::Lines | Content::Object => Layout::Jsonl,
         Content::Other if matches!(ending.as_str(), "jsonl" | "ndjson" | "json") => Layout::Jsonl,
         Content::Other => Layout::Text(unit),
     };
@@ -124,6 +130,7 @@ mod tests {
         assert_eq!(layout("a.txt", b"[Chapter 1]\nIt was"), Layout::Text(TextUnit::Line));
         assert_eq!(layout("a.jsonl", b"broken\n{\"a\": 1}\n"), Layout::Jsonl);
         assert_eq!(layout("a.jsonl", b"all broken"), Layout::Jsonl);
+        assert_eq!(layout("a.jsonl", b"{\n{\"a\": 1}\n"), Layout::Jsonl);
         assert!(detect(Path::new("a.txt"), b"{\"a\": 1}", TextUnit::Line).unwrap().warning.is_some());
     }
 
