@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,22 @@ def test_truncate_right_keeps_the_end_token_and_counts(kitchen: Kitchen, tmp_pat
     assert (total["cut_rows"], total["cut_tokens"]) == (1, len(ids_of(kitchen.prepare(path, max_length=1024))[0]) - 256)
 
 
+def test_truncate_right_ends_no_question_with_an_end_token(kitchen: Kitchen, tmp_path: Path) -> None:
+    talk = {"messages": [*chat("q", "first")["messages"], *chat("q" * 400, "second")["messages"]]}
+    prepared = kitchen.prepare(write_jsonl(tmp_path / "rows.jsonl", [talk]), truncate="right")
+    ids, trained = prepared.train.document(0)
+    assert text_of(kitchen, ids).endswith("assistant\nfirst<|im_end|>")
+    assert text_of(kitchen, [id_ for id_, flag in zip(ids, trained, strict=True) if flag]) == "first<|im_end|>"
+
+
+def test_truncate_right_keeps_the_end_token_also_where_all_is_trained(kitchen: Kitchen, tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "rows.jsonl", [chat("q", "a" * 300)])
+    prepared = kitchen.prepare(path, truncate="right", stage_options={"loss_on": "all"})
+    ids, trained = prepared.train.document(0)
+    assert (len(ids), all(trained)) == (256, True)
+    assert text_of(kitchen, ids).endswith("a<|im_end|>\n")
+
+
 def test_truncate_right_without_an_answer_left_is_quarantined(kitchen: Kitchen, tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "rows.jsonl", [chat("q", "a"), chat("q" * 300, "a")])
     assert kitchen.prepare(path, truncate="right").books["total"]["quarantined"] == {"E_NO_TARGET": 1}
@@ -153,6 +170,23 @@ def test_truncate_split_loses_no_token_of_a_text(kitchen: Kitchen, tmp_path: Pat
     assert [len(ids) for ids in ids_of(prepared)] == [256, 256, 189]
     assert [id_ for ids in ids_of(prepared) for id_ in ids] == whole
     assert prepared.train.rows == 1
+
+
+def test_truncate_split_trains_the_end_token_of_any_length(kitchen: Kitchen, tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("x" * 512 + "\n")
+    prepared = kitchen.prepare(path, stage="pretrain", truncate="split")
+    assert [len(ids) for ids in ids_of(prepared)] == [256, 255, 2]
+    assert prepared.books["total"]["cut_tokens"] == 0
+
+
+def test_a_long_text_is_split_in_memory_of_its_own_size(kitchen: Kitchen, tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("some words " * 400_000 + "\n")
+    begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    prepared = kitchen.prepare(path, stage="pretrain", truncate="split")
+    assert len(prepared.train) > 17_000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - begin < 1 << 20, "KB: a copy a piece would be 75 GB"
 
 
 def test_text_documents_end_with_eos_and_units_differ(kitchen: Kitchen, tmp_path: Path) -> None:
@@ -258,6 +292,24 @@ def test_folders_and_patterns_name_their_files_in_order(kitchen: Kitchen, tmp_pa
         prepared = kitchen.prepare(tmp_path / pattern)
         files = [Path(file["path"]).stem for file in prepared.sources[0]["files"]]
         assert files == want
+
+
+def test_a_pattern_that_python_does_not_have_is_looked_for_beside_the_config(
+    kitchen: Kitchen, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    source = {"path": f"**{rows.stem}*.jsonl"}
+    assert kitchen.prepare(source, config_dir=rows.parent).train.rows == len(rows.read_text().splitlines())
+
+
+def test_paths_with_spaces_and_unicode_are_read_and_named(kitchen: Kitchen, tmp_path: Path) -> None:
+    folder = tmp_path / "my dätä 你好 🙂"
+    folder.mkdir()
+    path = write_jsonl(folder / "rows é.jsonl", [chat("q", "a"), 3])
+    prepared = kitchen.prepare(path, out=tmp_path)
+    assert prepared.train.place(0) == (str(path), 1)
+    assert json.loads((tmp_path / "data" / "rejected.jsonl").read_text("utf-8"))["file"] == str(path)
 
 
 def test_progress_is_told_while_the_engine_works(

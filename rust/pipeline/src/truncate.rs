@@ -1,6 +1,7 @@
 //! Rows longer than `max_length`: cut by a rule that is counted, never without the end token.
 
 use fastft_record::{Code, Conversation, Document, RowError};
+use fastft_text::Tokenizer;
 
 use crate::encode::{Encoded, Encoder};
 use crate::plan::Truncate;
@@ -44,19 +45,14 @@ pub fn truncate(
             format!("the row has {length} tokens, `max_length` is {max_length}"),
         )),
         (Truncate::Right, _) => {
-            right(&encoded, max_length).map(|cut| Cut::Shortened(cut, gone(length, max_length)))
+            let added = chat.tokenizer().added_tokens();
+            let is_added = |id: u32| added.binary_search_by_key(&id, |token| token.id).is_ok();
+            right(&encoded, max_length, &is_added).map(|cut| shortened(length, cut))
         }
-        (Truncate::Left, _) => {
-            left(&encoded, max_length).map(|cut| Cut::Shortened(cut, gone(length, max_length)))
-        }
+        (Truncate::Left, _) => left(&encoded, max_length).map(|cut| shortened(length, cut)),
         (Truncate::Turns, Document::Conversation(conversation)) => {
-            turns(&encoded, conversation, chat, max_length).map(|cut| match cut {
-                Some(cut) => {
-                    let gone = gone(length, cut.ids.len());
-                    Cut::Shortened(cut, gone)
-                }
-                None => Cut::Dropped,
-            })
+            turns(&encoded, conversation, chat, max_length)
+                .map(|cut| cut.map_or(Cut::Dropped, |cut| shortened(length, cut)))
         }
         (Truncate::Split, Document::Text(_)) => Ok(Cut::Pieces(split(&encoded, max_length))),
         (Truncate::Turns, Document::Text(_)) | (Truncate::Split, Document::Conversation(_)) => {
@@ -65,11 +61,13 @@ pub fn truncate(
     }
 }
 
-const fn gone(before: usize, after: usize) -> u64 {
-    (before - after) as u64
+fn shortened(before: usize, cut: Encoded) -> Cut {
+    let gone = before.saturating_sub(cut.ids.len()) as u64;
+    Cut::Shortened(cut, gone)
 }
 
-/// The tokens from `keep` (in order), with the runs of `encoded` mapped onto them.
+/// The tokens from `keep` (in order), with the runs of `encoded` mapped onto them; without the text,
+/// of which many pieces would hold as many copies.
 fn select(encoded: &Encoded, keep: impl Iterator<Item = usize>) -> Encoded {
     let mut cut = Encoded::default();
     let mut run = 0;
@@ -87,19 +85,33 @@ fn select(encoded: &Encoded, keep: impl Iterator<Item = usize>) -> Encoded {
             }
         }
     }
-    cut.text.clone_from(&encoded.text);
     cut
 }
 
-fn right(encoded: &Encoded, max_length: usize) -> Result<Encoded, RowError> {
+/// The beginning, and the end of the answer that the cut falls into: its last added token (or its
+/// last token) and, at the end of the row, the few tokens behind it.
+///
+/// Where the cut falls between answers, the row ends with the last one that is whole: an end token
+/// behind half a question would teach to end questions.
+fn right(encoded: &Encoded, max_length: usize, is_added: &dyn Fn(u32) -> bool) -> Result<Encoded, RowError> {
     let length = encoded.ids.len();
-    let end = encoded.trained.last().map_or(length, |run| run.1 as usize).max(1);
-    let tail = if length - end < MAX_TAIL { length - end + 1 } else { 1 }.min(max_length - 1);
-    let head = max_length - tail;
-    if encoded.trained.first().is_none_or(|run| run.0 as usize >= head) {
+    let runs = || encoded.trained.iter().map(|run| (run.0 as usize, run.1 as usize));
+    if let Some((begin, end)) = runs().find(|run| run.0 < max_length && run.1 > max_length) {
+        let near = end.saturating_sub(MAX_TAIL).max(begin);
+        let from = (near..end).rev().find(|&at| is_added(encoded.ids[at])).unwrap_or(end - 1);
+        let to = if length - end < MAX_TAIL { length } else { end };
+        let to = to.min(from + max_length - 1);
+        let head = max_length - (to - from);
+        if begin < head {
+            return Ok(select(encoded, (0..head).chain(from..to)));
+        }
+    }
+    let whole = runs().map(|run| run.1).take_while(|&end| end <= max_length).last().unwrap_or(0);
+    let cut = select(encoded, 0..whole);
+    if num_targets(&cut) == 0 {
         return Err(RowError::new(Code::NoTarget, "cut on the right, no answer is left to learn from"));
     }
-    Ok(select(encoded, (0..head).chain(length - tail..length)))
+    Ok(cut)
 }
 
 fn left(encoded: &Encoded, max_length: usize) -> Result<Encoded, RowError> {
@@ -141,10 +153,17 @@ fn turns(
     Ok(None)
 }
 
+/// Pieces of `max_length` and the rest. A rest of one token, which nothing would predict, takes a
+/// second one from the piece before: it is the end token.
 fn split(encoded: &Encoded, max_length: usize) -> Vec<Encoded> {
     let length = encoded.ids.len();
-    let starts = (0..length).step_by(max_length);
-    starts.map(|start| select(encoded, start..(start + max_length).min(length))).collect()
+    let mut ends: Vec<usize> = (max_length..length).step_by(max_length).collect();
+    if let Some(last) = ends.last_mut().filter(|last| length - **last == 1 && max_length > 2) {
+        *last -= 1;
+    }
+    ends.push(length);
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    starts.zip(&ends).map(|(start, &end)| select(encoded, start..end)).collect()
 }
 
 /// Tokens that carry a loss: trained ones but a first one, which nothing predicts.
@@ -163,10 +182,25 @@ mod tests {
 
     #[test]
     fn cutting_on_the_right_keeps_the_end_token_and_what_follows_it() {
-        let cut = right(&encoded(20, &[(5, 19)]), 10).unwrap();
+        let cut = right(&encoded(20, &[(5, 19)]), 10, &|_| false).unwrap();
         assert_eq!(cut.ids, [0, 1, 2, 3, 4, 5, 6, 7, 18, 19]);
         assert_eq!(cut.trained, [(5, 9)]);
-        assert_eq!(right(&encoded(20, &[(15, 19)]), 10).unwrap_err().code, Code::NoTarget);
+        assert_eq!(right(&encoded(20, &[(15, 19)]), 10, &|_| false).unwrap_err().code, Code::NoTarget);
+        // all is trained, and a newline stands behind the end token 18
+        let cut = right(&encoded(20, &[(0, 20)]), 10, &|id| id == 18).unwrap();
+        assert_eq!((cut.ids, cut.trained), (vec![0, 1, 2, 3, 4, 5, 6, 7, 18, 19], vec![(0, 10)]));
+    }
+
+    #[test]
+    fn cutting_on_the_right_gives_each_answer_its_own_end_and_questions_none() {
+        // cut inside the first of two answers: the end of that one
+        let cut = right(&encoded(40, &[(5, 19), (30, 39)]), 10, &|_| false).unwrap();
+        assert_eq!((cut.ids, cut.trained), (vec![0, 1, 2, 3, 4, 5, 6, 7, 8, 18], vec![(5, 10)]));
+        // cut inside the second question, or where nothing of the second answer but its end would stay
+        for max_length in [15, 30, 31] {
+            let cut = right(&encoded(40, &[(5, 9), (30, 39)]), max_length, &|_| false).unwrap();
+            assert_eq!((cut.ids.len(), cut.trained), (9, vec![(5, 9)]));
+        }
     }
 
     #[test]
@@ -181,6 +215,20 @@ mod tests {
         let pieces = split(&encoded(25, &[(0, 25)]), 10);
         assert_eq!(pieces.iter().map(|piece| piece.ids.len()).collect::<Vec<_>>(), [10, 10, 5]);
         assert!(pieces.iter().all(|piece| piece.trained[0].0 == 0));
+        let lengths = |length| {
+            split(&encoded(length, &[(0, length)]), 10)
+                .iter()
+                .map(|piece| piece.ids.len())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(lengths(20), [10, 10]);
+        assert_eq!(lengths(21), [10, 9, 2], "an end token of its own would be no target");
+    }
+
+    #[test]
+    fn pieces_hold_no_copy_of_the_whole_text() {
+        let whole = Encoded { text: "x".repeat(100), ..encoded(100, &[(0, 100)]) };
+        assert!(split(&whole, 10).iter().all(|piece| piece.text.is_empty()));
     }
 
     #[test]
