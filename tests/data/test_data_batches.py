@@ -128,6 +128,15 @@ def test_a_place_in_other_data_is_refused(prepared: Prepared) -> None:
     Batches(prepared.train, **OPTIONS | {"micro": 1}, rank=1, world=2).load_state_dict(state)
 
 
+def test_a_place_in_another_split_is_refused(kitchen: Kitchen, tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "rows.jsonl", [chat(f"q{n}", f"a{n}") for n in range(40)])
+    stores = [kitchen.prepare(path, eval_fraction=1e-9, seed=seed).train for seed in (1, 2)]
+    assert len(stores[0]) == len(stores[1])
+    state = Batches(stores[0], **OPTIONS).state_dict()
+    with pytest.raises(ResumeError):
+        Batches(stores[1], **OPTIONS).load_state_dict(state)
+
+
 def test_steps_and_epochs_are_counted(prepared: Prepared) -> None:
     batches = Batches(prepared.train, **OPTIONS)
     assert batches.steps_in_epoch(0) == batches.steps_in_epoch(7) == -(-batches.num_windows // 4)

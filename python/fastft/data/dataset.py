@@ -33,12 +33,14 @@ class TokenStore:
         manifest: its content.
         repeats: how often each source's rows are used in an epoch.
         native: the engine's handle.
+        side: `all`, or the side of the split with what chose it.
     """
 
     folder: Path
     manifest: dict[str, Any]
     repeats: tuple[int, ...] | None
     native: Any
+    side: str = "all"
 
     @classmethod
     def open(
@@ -55,7 +57,8 @@ class TokenStore:
             DataError: it is damaged or of another version.
         """
         native = engine().Store(str(folder), split, fraction, seed & _SEED_BITS)
-        return cls(folder, json.loads(native.manifest()), None if repeats is None else tuple(repeats), native)
+        side = "all" if split == "all" or not fraction else f"{split} {fraction!r} {seed}"
+        return cls(folder, json.loads(native.manifest()), None if repeats is None else tuple(repeats), native, side)
 
     def __len__(self) -> int:
         return len(self.native)
@@ -183,6 +186,7 @@ class Batches:
     def _fingerprint(self) -> str:
         parts = (
             self._store.key,
+            self._store.side,
             len(self._store),
             self._store.repeats,
             self._max_length,

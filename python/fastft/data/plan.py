@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,10 @@ from fastft.data.engine import engine
 if TYPE_CHECKING:
     from fastft.config.kinds import Stage, TokenizerFiles
     from fastft.config.schema import DataConfig, SourceConfig
+
+
+_PROCESSOR = re.compile(r'"post_processor"\s*:\s*(?=\{)')
+"""Where a tokenizer.json says what is put around a text; a word of its vocabulary has a number there."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +100,12 @@ def locate(path: str, config_dir: Path | None) -> Path:
     here = Path(path).expanduser()
     if here.is_absolute() or config_dir is None or here.exists():
         return here
-    if any(letter in path for letter in "*?") and any(Path().glob(path)):
-        return here
+    if any(letter in path for letter in "*?"):
+        try:
+            if any(Path().glob(path)):
+                return here
+        except ValueError:  # `**` within a name, which Python's patterns do not have and the engine's do
+            pass
     return config_dir / here
 
 
@@ -130,15 +139,11 @@ def _add_template(
 def _adds_bos(tokenizer: TokenizerFiles) -> bool:
     """Whether the tokenizer itself puts its BOS token before a text."""
     text = (tokenizer.folder / "tokenizer.json").read_text("utf-8")
-    at = text.rfind('"post_processor"')
-    if at < 0:
+    found = _PROCESSOR.search(text)
+    if found is None:
         return False
-    processor, _ = json.JSONDecoder().raw_decode(text, text.index(":", at) + 1 + _spaces(text, text.index(":", at) + 1))
+    processor, _ = json.JSONDecoder().raw_decode(text, found.end())
     return _starts_with(processor, tokenizer.special_tokens.get("bos_token"))
-
-
-def _spaces(text: str, at: int) -> int:
-    return len(text[at : at + 16]) - len(text[at : at + 16].lstrip())
 
 
 def _starts_with(processor: Any, bos: str | None) -> bool:
