@@ -170,7 +170,11 @@ pub fn document(bytes: &[u8], layout: Layout, format: &Format) -> Result<Documen
     }
     match layout {
         Layout::Text(_) => align::text_document(text.to_owned()),
-        Layout::Jsonl | Layout::JsonArray => align::align(parse(text)?, format),
+        Layout::Jsonl | Layout::JsonArray => {
+            let document = align::align(parse(text)?, format)?;
+            align::exact_numbers(&document, text)?;
+            Ok(document)
+        }
     }
 }
 

@@ -111,13 +111,14 @@ fn message_value(message: &Message) -> Value {
         pairs.push(("thinking", Value::from(reasoning.as_str())));
     }
     pairs.push(("role", Value::from(message.role.as_str())));
-    let mut text = |name, value: &Option<String>| {
-        if let Some(value) = value {
-            pairs.push((name, Value::from(value.as_str())));
-        }
-    };
-    text("content", &message.content);
-    text("reasoning_content", &message.reasoning);
+    match &message.content {
+        Some(content) => pairs.push(("content", Value::from(content.as_str()))),
+        None if message.content_is_null => pairs.push(("content", Value::from(()))),
+        None => {}
+    }
+    if let Some(reasoning) = &message.reasoning {
+        pairs.push(("reasoning_content", Value::from(reasoning.as_str())));
+    }
     if let Some(calls) = &message.tool_calls {
         pairs.push(("tool_calls", Value::from(Serde(calls))));
     }
@@ -192,6 +193,16 @@ mod tests {
             render("{{ messages[1] | tojson }}", &conversation).unwrap(),
             "{\"thinking\": \"hm\", \"role\": \"assistant\", \"content\": \" yes\\u001c\", \"reasoning_content\": \"hm\"}"
         );
+    }
+
+    #[test]
+    fn null_content_is_none_and_absent_content_undefined() {
+        let mut conversation = hello();
+        let source = "{{ messages[1].content is none }}{{ messages[1].content is defined }}";
+        conversation.messages[1].content = None;
+        assert_eq!(render(source, &conversation).unwrap(), "FalseFalse");
+        conversation.messages[1].content_is_null = true;
+        assert_eq!(render(source, &conversation).unwrap(), "TrueTrue");
     }
 
     #[test]

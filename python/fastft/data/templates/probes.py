@@ -85,7 +85,7 @@ def conversations() -> Iterator[dict[str, Any]]:
     yield {"messages": [ask, _say("assistant", "<think>\nhm, again\n</think>\n\n4")]}
     yield {"messages": [ask, answer], "tools": TOOLS}
     yield {"messages": [system, ask, answer, *again], "tools": TOOLS}
-    for content in ({}, {"content": ""}, {"content": "Let me look."}):
+    for content in ({}, {"content": None}, {"content": ""}, {"content": "Let me look."}):
         for arguments in (
             {"city": "Zürich", "days": 2, "f": 1.5, "g": 1e-7, "no": None, "yes": True, "l": [], "d": {}},
             '{"city": "Bern"}',

@@ -127,7 +127,8 @@ pub(super) fn openai(row: &mut Map<String, Value>, names: &OpenAi) -> Result<Con
 /// A string, or parts of type `text`, `reasoning` and `tool_call` with their text in `text` or `value`.
 fn content(message: &mut Message, value: Option<Value>, key: &str) -> Result<(), RowError> {
     match value {
-        None | Some(Value::Null) => {}
+        None => {}
+        Some(Value::Null) => message.content_is_null = true,
         Some(Value::String(text)) => message.content = Some(text),
         Some(Value::Array(parts)) => {
             let mut calls = Vec::new();

@@ -30,6 +30,32 @@ pub fn align(row: Value, format: &Format) -> Result<Document, RowError> {
     }
 }
 
+/// Refuse whole numbers of more than 64 bits in tools and calls: read as floats, they would be
+/// printed otherwise than Python prints them. `text` is the row.
+///
+/// # Errors
+/// `E_TYPE` when there is one.
+pub fn exact_numbers(document: &Document, text: &str) -> Result<(), RowError> {
+    fn large(value: &Value) -> bool {
+        match value {
+            Value::Number(number) => number.is_f64() && number.as_f64().is_some_and(|x| x.abs() >= 9.2e18),
+            Value::Array(items) => items.iter().any(large),
+            Value::Object(fields) => fields.values().any(large),
+            _ => false,
+        }
+    }
+    let Document::Conversation(conversation) = document else { return Ok(()) };
+    let calls = conversation.messages.iter().filter_map(|message| message.tool_calls.as_ref());
+    // a float such as 1e300 is as large and is read right; only digits in a row are a whole number
+    if calls.chain(&conversation.tools).any(large)
+        && text.split(|c: char| !c.is_ascii_digit()).any(|digits| digits.len() >= 19)
+    {
+        let reason = "a whole number in the tools or their calls has more than 64 bits; make it a string";
+        return Err(RowError::new(Code::Type, reason));
+    }
+    Ok(())
+}
+
 /// A document of plain text.
 ///
 /// # Errors
@@ -109,6 +135,8 @@ mod tests {
         assert_eq!(code(json!({"instruction": 3, "output": "b"}), &format), Code::Type);
         assert_eq!(code(json!({"instruction": "a", "output": "b", "history": [["q"]]}), &format), Code::Type);
         assert_eq!(code(json!([1]), &format), Code::Type);
+        let row = json!({"instruction": "a", "output": "b", "history": [["q", " "]]});
+        assert_eq!(code(row, &format), Code::Empty);
     }
 
     #[test]
@@ -133,6 +161,21 @@ mod tests {
     }
 
     #[test]
+    fn whole_numbers_of_more_than_64_bits_are_refused_and_large_floats_are_not() {
+        for (number, fits) in
+            [("18446744073709551615", true), ("18446744073709551616", false), ("1e300", true)]
+        {
+            let call = format!("{{\"function\": {{\"name\": \"f\", \"arguments\": {{\"n\": {number}}}}}}}");
+            let row = format!(
+                "{{\"messages\": [{{\"role\": \"user\", \"content\": \"a\"}}, {{\"role\": \"assistant\", \"tool_calls\": [{call}]}}]}}"
+            );
+            let document =
+                align(serde_json::from_str(&row).unwrap(), &Format::OpenAi(OpenAi::default())).unwrap();
+            assert_eq!(exact_numbers(&document, &row).is_ok(), fits, "{number}");
+        }
+    }
+
+    #[test]
     fn openai_takes_parts_reasoning_calls_and_weights() {
         let format = Format::OpenAi(OpenAi::default());
         let row = json!({"messages": [
@@ -150,6 +193,8 @@ mod tests {
         assert_eq!(found.messages[2].tool_call_id.as_deref(), Some("1"));
         let answer = |message: Value| json!({"messages": [{"role": "user", "content": "a"}, message]});
         assert_eq!(code(answer(json!({"role": "assistant", "content": null})), &format), Code::Empty);
+        let call = json!({"role": "assistant", "content": null, "tool_calls": [{"name": "f"}]});
+        assert_eq!(messages(answer(call.clone()), &format)["messages"][1], call);
         assert_eq!(code(answer(json!({"role": "robot", "content": "b"})), &format), Code::Role);
         assert_eq!(
             code(answer(json!({"role": "assistant", "content": "b", "loss_weight": 0.5})), &format),

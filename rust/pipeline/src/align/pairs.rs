@@ -17,6 +17,9 @@ pub(super) fn align(row: &mut Map<String, Value>, names: &Alpaca) -> Result<Conv
         Some(Value::Array(turns)) => {
             for turn in turns {
                 match turn.as_array().map(Vec::as_slice) {
+                    Some([Value::String(_), Value::String(answer)]) if answer.trim().is_empty() => {
+                        return Err(empty(&names.history));
+                    }
                     Some([Value::String(question), Value::String(answer)]) => {
                         messages.push(Message::new("user", question));
                         messages.push(Message::new("assistant", answer));
