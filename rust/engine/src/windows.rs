@@ -60,6 +60,19 @@ impl Windows {
                 Some("prepare the data with this `max_length`".into()),
             ));
         }
+        let repeated: u64 = match &repeats {
+            Some(repeats) => {
+                let of = |document: &u32| {
+                    repeats.get(inner.place(*document).source as usize).copied().unwrap_or(1)
+                };
+                store.documents.iter().map(|document| u64::from(of(document))).sum()
+            }
+            None => store.documents.len() as u64,
+        };
+        if repeated > u64::from(u32::MAX) {
+            let message = format!("an epoch has {repeated} documents, at most 2^32 fit");
+            return Err(errors::data_error(py, "repeat", message, Some("lower `repeat`".into())));
+        }
         let windows = py.detach(|| {
             let repeat = |document: u32| match &repeats {
                 Some(repeats) => repeats.get(inner.place(document).source as usize).copied().unwrap_or(1),
