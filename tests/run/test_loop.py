@@ -166,6 +166,45 @@ def test_saving_and_evaluating_do_not_change_what_is_learnt(tmp_path: Path) -> N
     assert [saved.step for saved in checkpoint.find(tmp_path / "quiet")] == [6]
 
 
+@pytest.mark.parametrize("step", [2, 6])
+def test_a_signal_breaks_off_an_evaluation_and_the_next_start_begins_with_it(tmp_path: Path, step: int) -> None:
+    run = helpers.config(eval__every=2)
+    scored: list[int] = []
+
+    def rows(loop_: Any, at: int) -> Any:
+        for number, batch in enumerate(helpers.Feed().next_step()):
+            scored.append(number)
+            if loop_().progress.step == at:
+                loop_().signals.received = "SIGTERM"
+            yield batch
+
+    broken: list[Any] = []
+    loop, heard = helpers.loop(run, tmp_path, evaluation=lambda: rows(lambda: broken[0], step))
+    broken.append(loop)
+    with pytest.raises(Preempted, match=f"SIGTERM stopped the run after step {step} of 6"):
+        loop.run()
+    assert [event.step for event in heard.of(Evaluated)] == list(range(2, step, 2))
+    assert scored[-1] == 0  # no further row was scored
+    saved = checkpoint.latest(tmp_path)
+    assert saved is not None
+    assert (saved.step, saved.score) == (step, None)
+
+    interrupted, _ = helpers.loop(run, tmp_path, evaluation=lambda: rows(lambda: interrupted, -1))
+    interrupted.restore(saved)
+    interrupted.signals.received = "SIGTERM"
+    with pytest.raises(Preempted):
+        interrupted.run()
+
+    again, later = helpers.loop(run, tmp_path, evaluation=lambda: rows(lambda: again, -1))
+    again.restore(saved)
+    again.run()
+    assert [event.step for event in later.of(Evaluated)] == list(range(step, 7, 2))
+    whole, told = helpers.loop(run, tmp_path / "whole", evaluation=lambda: rows(lambda: whole, -1))
+    whole.run()
+    assert helpers.equal(helpers.weights(again), helpers.weights(whole))
+    assert [e.loss for e in (*heard.of(Evaluated), *later.of(Evaluated))] == [e.loss for e in told.of(Evaluated)]
+
+
 def test_the_evaluation_is_a_mean_over_tokens_without_dropout(tmp_path: Path) -> None:
     batches = helpers.Feed(micro=1).next_step()
     loop, heard = helpers.loop(helpers.config(), tmp_path, dropout=0.5, evaluation=lambda: batches)

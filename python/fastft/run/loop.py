@@ -60,6 +60,7 @@ class Progress:
         loss: of the last step.
         eval_loss: of the last evaluation.
         best_loss: of the best evaluation.
+        owed: whether a signal broke off the evaluation of this step.
     """
 
     step: int = 0
@@ -69,6 +70,7 @@ class Progress:
     loss: float | None = None
     eval_loss: float | None = None
     best_loss: float | None = None
+    owed: bool = False
 
 
 @dataclass
@@ -137,6 +139,10 @@ class Loop:
         """
         self.strategy.prepare(self.model)
         self.model.train()
+        if self.progress.owed:
+            self._evaluate()
+            if self.progress.owed:
+                raise self._preempted()
         while self.progress.step < self.total:
             self._step()
             last = self.progress.step == self.total
@@ -145,13 +151,16 @@ class Loop:
             stop = self.strategy.sum([float(self.signals.received is not None)])[0] > 0
             if self._due(self.config.checkpoint.every, last or stop):
                 self._save(score)
-            if stop and not last:
-                raise Preempted(
-                    f"{self.signals.received or 'a signal to another rank'} stopped the run after step "
-                    f"{self.progress.step} of {self.total}; it is saved",
-                    hint="the same command goes on from there",
-                )
+            if stop and (not last or self.progress.owed):
+                raise self._preempted()
         return self.progress
+
+    def _preempted(self) -> Preempted:
+        return Preempted(
+            f"{self.signals.received or 'a signal to another rank'} stopped the run after step "
+            f"{self.progress.step} of {self.total}; it is saved",
+            hint="the same command goes on from there",
+        )
 
     def _due(self, every: int, now: bool) -> bool:
         return now or (every > 0 and self.progress.step % every == 0)
@@ -234,7 +243,11 @@ class Loop:
         return float(self._peaks[0] * factor)
 
     def _evaluate(self) -> float | None:
-        """The mean loss over the evaluation rows; weights and random generators of training are left alone."""
+        """The mean loss over the evaluation rows; weights and random generators of training are left alone.
+
+        A signal breaks it off on all ranks, since whoever sent it may not wait for thousands of rows: the result is
+        None, and the start that goes on from here begins with it.
+        """
         import torch
 
         if self.evaluation is None:
@@ -244,11 +257,16 @@ class Loop:
         self.model.eval()
         with torch.no_grad():
             for batch in self.evaluation():
+                if self.signals.received is not None:
+                    break
                 loss = self.objective.loss(self.model, batch.to(self._device))
                 total += float(loss.total)
                 weight += loss.weight
         self.model.train()
-        sums = self.strategy.sum([total, float(weight)])
+        sums = self.strategy.sum([total, float(weight), float(self.signals.received is not None)])
+        self.progress.owed = sums[2] > 0
+        if self.progress.owed:
+            return None
         mean = sums[0] / max(sums[1], 1.0)
         if not math.isfinite(mean):
             raise DivergedError(f"the evaluation after step {self.progress.step} has the loss {mean}")
