@@ -151,6 +151,30 @@ def test_tensorboard_has_each_number_and_hides_what_a_resume_undoes(tmp_path: Pa
     assert read.Scalars("train/accuracy")[0].value == 0.25
 
 
+def test_a_start_from_nothing_hides_what_tensorboard_has_of_the_one_before(tmp_path: Path) -> None:
+    """Killed before its first checkpoint, a run begins again in the same folder."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for loss in (5.0, 1.0):
+        sink = TensorBoard(tmp_path, 0)
+        for number in range(1, 4 if loss == 5.0 else 2):
+            sink.emit(step(number, loss))
+        sink.close()
+    read = EventAccumulator(str(tmp_path))
+    read.Reload()
+    assert [(event.step, event.value) for event in read.Scalars("train/loss")] == [(1, 1.0)]
+
+
+def test_a_line_of_the_record_ends_where_json_ends(tmp_path: Path) -> None:
+    """U+2028 ends a line for Python's text, not for JSON lines; the event was lost on resume."""
+    path = tmp_path / "events.jsonl"
+    for _ in range(2):
+        sink = EventsFile(path, 0)
+        sink.emit(Warned("data.row", "a\u2028b\x85c"))
+        sink.close()
+    assert [json.loads(line)["message"] for line in path.read_bytes().split(b"\n") if line] == ["a\u2028b\x85c"] * 2
+
+
 def test_the_plot_is_a_picture(tmp_path: Path) -> None:
     history = [step(number, 3 / number).record() for number in range(1, 50)]
     sinks.plot(history, [Evaluated(10, 1.0, 1, 0.1).record()], tmp_path / "loss.png")

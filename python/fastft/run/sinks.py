@@ -43,7 +43,7 @@ class EventsFile:
 
     def __init__(self, path: Path, step: int) -> None:
         if path.exists():
-            write_atomic(path, "".join(_until(path, step)))
+            write_atomic(path, b"".join(_until(path, step)))
         self._file = path.open("a", encoding="utf-8", buffering=1)
 
     def emit(self, event: Event) -> None:
@@ -156,13 +156,13 @@ class TensorBoard:
 
     Args:
         folder: where they go.
-        step: where this start goes on; TensorBoard hides what it has after it.
+        step: where this start goes on; TensorBoard hides what earlier starts wrote after it.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+        self._writer: Any = SummaryWriter(str(folder), purge_step=step + 1)
 
     def emit(self, event: Event) -> None:
         """Add the numbers of a step or an evaluation."""
@@ -313,16 +313,16 @@ def _smooth(values: Sequence[float]) -> list[float]:
     return smooth
 
 
-def _until(path: Path, step: int) -> list[str]:
+def _until(path: Path, step: int) -> list[bytes]:
     """The lines of what happened up to a step."""
     kept = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in path.read_bytes().split(b"\n"):  # not at what else Unicode takes for the end of a line
         try:
             record = json.loads(line)
         except ValueError:
             continue  # cut short by a crash
         if isinstance(record, dict) and record.get("step", 0) <= step:
-            kept.append(line + "\n")
+            kept.append(line + b"\n")
     return kept
 
 
