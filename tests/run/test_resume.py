@@ -21,6 +21,8 @@ def make_run(folder: Path, run: RunConfig, *, status: str = "stopped", steps: tu
     record = {"name": run.name, "status": status, "created": f"2026-01-01T00:00:{len(folder.name):02d}", **facts}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "run.json").write_text(json.dumps(record))
+    if status == "finished":
+        (folder / "final").mkdir()
     return folder
 
 
@@ -77,9 +79,26 @@ def test_a_finished_run_is_finished_unless_it_is_to_be_longer(tmp_path: Path) ->
     folder = make_run(tmp_path / "old", run, status="finished")
     assert resume.choose(run, folder, "auto").finished
     assert resume.choose(helpers.config(log__every=7), folder, "auto").finished
+    (folder / "final").rmdir()
+    assert not resume.choose(run, folder, "auto").finished  # what it trained is gone: it is made again
+    (folder / "final").mkdir()
     longer = resume.choose(helpers.config(steps=99), folder, "auto")
     assert not longer.finished
     assert longer.saved is not None
+
+
+@pytest.mark.parametrize("how", ["auto", "never", "checkpoint"])
+@pytest.mark.parametrize("name", ["final", "checkpoints"])
+def test_what_a_run_would_replace_is_never_in_its_way(tmp_path: Path, how: str, name: str) -> None:
+    """`--out` on a folder of the user's own: its `final` would have been swapped for ours and deleted."""
+    run = helpers.config()
+    if how == "checkpoint":
+        how = str(make_run(tmp_path / "old", run))
+    (tmp_path / "mine" / name).mkdir(parents=True)
+    assert resume.choose(run, tmp_path / "mine", how).folder == tmp_path / "mine"
+    (tmp_path / "mine" / name / "weights").write_text("precious")
+    with pytest.raises(ResumeError, match=f"holds `{name}`"):
+        resume.choose(run, tmp_path / "mine", how)
 
 
 def test_a_named_checkpoint_is_taken_and_later_ones_are_set_aside(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import signal
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 
 from fastft import models
 from fastft.config.schema import RunConfig
-from fastft.core.errors import ConfigError, DivergedError, Preempted, ResumeError
+from fastft.core.errors import ConfigError, DivergedError, Preempted, ResourceError, ResumeError
 from fastft.core.events import Bus, Event, StepEnded
 from fastft.run import dry_run, load_run, train
 from fastft.run.sinks import Lines
@@ -136,6 +137,84 @@ def test_a_finished_run_can_be_made_longer(tiny: Path, rows: Path, tmp_path: Pat
     run = train(config(tiny, rows, steps=4), out=tmp_path / "run", bus=Bus())
     assert [entry["step"] for entry in run.history] == [1, 2, 3, 4]
     assert run.summary()["step"] == 4
+
+
+def test_a_run_is_not_made_shorter_than_it_is(tiny: Path, rows: Path, tmp_path: Path) -> None:
+    train(config(tiny, rows, steps=4), out=tmp_path / "run", bus=Bus())
+    with pytest.raises(ResumeError, match="after step 4, and the run is to have 2 steps"):
+        train(config(tiny, rows, steps=2), out=tmp_path / "run", bus=Bus())
+
+
+def test_a_kill_inside_final_leaves_nothing_behind(
+    tiny: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the last step the run is started again: no step is made, `final/` is whole and alone."""
+
+    def killed(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(import_module("fastft.run.train"), "publish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(config(tiny, rows, steps=2), out=out, bus=Bus())
+    (out / ".old-final-0a").mkdir()
+    assert list(out.glob(".tmp-final-*"))
+    assert not (out / "final").exists()
+    run = train(config(tiny, rows, steps=2), out=out, bus=Bus())
+    assert [entry["step"] for entry in run.history] == [1, 2]
+    assert run.status == "finished"
+    assert not list(out.glob(".*-final-*"))
+    assert final(out)
+
+
+def test_a_full_disk_under_final_is_told_and_the_run_goes_on_later(
+    tiny: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors import SafetensorError
+
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(models, "save_trained", full)
+        with pytest.raises(ResourceError, match=r"final` could not be written: .*No space left"):
+            train(config(tiny, rows, steps=2), out=out, bus=Bus())
+    assert not list(out.glob(".tmp-final-*"))
+    assert load_run(out).record["error"]["code"] == "run.final-failed"
+    assert train(config(tiny, rows, steps=2), out=out, bus=Bus()).status == "finished"
+
+
+def test_a_disk_too_full_for_the_record_does_not_hide_what_ended_the_run(
+    tiny: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fastft.run import record
+
+    out = tmp_path / "run"
+    write = record.write_atomic
+
+    def fills(path: Path, content: str) -> None:
+        if '"status": "failed"' in content:
+            raise OSError(28, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(record, "write_atomic", fills)
+    run = config(tiny, rows, method={"kind": "full"}, optimizer={"kind": "sgd", "lr": 1e30}, max_grad_norm=0)
+    with pytest.raises(DivergedError):
+        train(run, out=out, bus=Bus())
+    assert "run.record" in [event["code"] for event in load_run(out).events if event["event"] == "warned"]
+
+
+def test_no_rank_waits_for_others_when_the_run_is_finished(
+    tiny: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rank 0 leaves at once; another rank would have waited for it in the process group."""
+    train(config(tiny, rows, steps=2), out=tmp_path / "run", bus=Bus())
+    monkeypatch.setattr(models, "load", None)
+    for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    assert train(config(tiny, rows, steps=2), out=tmp_path / "run", bus=Bus()).path == tmp_path / "run"
 
 
 def test_other_rows_are_refused_on_resume(tiny: Path, rows: Path, tmp_path: Path) -> None:

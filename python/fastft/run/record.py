@@ -71,12 +71,17 @@ class Session:
             return
         self._over = True
         code, message = (error.code, error.message) if error is not None else (None, None)
-        self.note(
-            status=status,
-            ended=_now(),
-            progress=asdict(self.progress),
-            error=None if error is None else {"code": code, "message": message},
-        )
+        try:
+            self.note(
+                status=status,
+                ended=_now(),
+                progress=asdict(self.progress),
+                error=None if error is None else {"code": code, "message": message},
+            )
+        except OSError as refused:  # a full disk ends a run; it must not hide why, which is told below
+            if error is None:
+                raise
+            self.bus.emit(Warned("run.record", f"`{RECORD}` could not be written: {refused.strerror or refused}"))
         seconds = time.perf_counter() - self._begun
         self.bus.emit(RunEnded(status, self.progress.step, seconds, code, message))
 
@@ -113,7 +118,8 @@ def opened(
                 stack.enter_context(claim(start.folder))
         else:
             assert out is not None  # `launch.check_place` refuses a cluster without a folder
-            start = resume.Start(out)  # the checkpoint is rank 0's choice, see `resume.agreed`
+            # The checkpoint is rank 0's choice, see `resume.agreed`; a finished run is seen by all, or they would wait.
+            start = resume.Start(out, finished=how == "auto" and resume.finished(config, out))
         session = Session(Run(start.folder), start, bus if leader else Bus(), leader)
         if start.finished:
             yield session

@@ -86,20 +86,28 @@ def choose(config: RunConfig, out: Path | None, resume: str, log: Callable[[str]
                 f"`{out}` holds a run, and `--resume never` does not write over one",
                 hint="choose another `--out`, or leave `--resume` out to go on with it",
             )
-        return Start(out or _new_folder(config))
+        return Start(_free(out) if out is not None else _new_folder(config))
     if resume != "auto":
         return _from(Path(resume), config, out, log)
     folder = out or _unfinished(config)
     if folder is None:
         return Start(_new_folder(config))
     if not registry.is_run(folder):
-        return Start(folder)
-    record = registry.Run(folder).record
-    require_same(record["config"], values(config), folder)
-    length = {key: values(config)[key] for key in ("epochs", "steps")}
-    if record["status"] == "finished" and all(record["config"][key] == value for key, value in length.items()):
+        return Start(_free(folder))
+    require_same(registry.Run(folder).record["config"], values(config), folder)
+    if finished(config, folder):
         return Start(folder, finished=True)
     return Start(folder, _newest(folder, log))
+
+
+def finished(config: RunConfig, folder: Path) -> bool:
+    """Whether the run in `folder` is as long as the config asks, and has its result."""
+    if not registry.is_run(folder):
+        return False
+    run = registry.Run(folder)
+    record, now = run.record, values(config)
+    same = all(record["config"][key] == now[key] for key in ("epochs", "steps"))
+    return bool(record["status"] == "finished" and same and run.final.is_dir())
 
 
 def agreed(start: Start, strategy: Strategy, out: Path | None, how: str) -> checkpoint.Checkpoint | None:
@@ -154,6 +162,19 @@ def require_same_data(saved: checkpoint.Checkpoint, key: str) -> None:
         )
 
 
+def require_ahead(saved: checkpoint.Checkpoint, total: int) -> None:
+    """Refuse to make a run shorter than it is: its result would not be that of so many steps.
+
+    Raises:
+        ResumeError: with both lengths.
+    """
+    if saved.step > total:
+        raise ResumeError(
+            f"`{saved.path.name}` is after step {saved.step}, and the run is to have {total} steps",
+            hint="ask for more steps, name an earlier checkpoint with `--resume`, or begin anew with another `--out`",
+        )
+
+
 def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """What decides the result and has changed: key, value then, value now; `None` for an absent one."""
     old, new = dict(_flat(saved)), dict(_flat(now))
@@ -189,6 +210,8 @@ def _from(path: Path, config: RunConfig, out: Path | None, log: Callable[[str], 
                 log(f"`{later.path.name}` is after `{saved.path.name}`; moved to `{checkpoint.set_aside(later.path)}`")
     elif registry.is_run(folder):
         raise ResumeError(f"`{folder}` holds another run", hint="choose an empty folder for `--out`")
+    else:
+        _free(folder)
     return Start(folder, saved)
 
 
@@ -212,6 +235,22 @@ def _unfinished(config: RunConfig) -> Path | None:
 def _new_folder(config: RunConfig) -> Path:
     now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     return runs_folder() / config.name / f"{now}-{secrets.token_hex(3)}"
+
+
+def _free(folder: Path) -> Path:
+    """The folder, if a new run may take it: what it would replace or mistake for its own must not lie there.
+
+    Raises:
+        ResumeError: naming what does.
+    """
+    for name in ("final", "checkpoints"):
+        inside = folder / name
+        if inside.exists() and not (inside.is_dir() and not any(inside.iterdir())):
+            raise ResumeError(
+                f"`{folder}` is no run (it has no `{registry.RECORD}`), and holds `{name}`, which a run would replace",
+                hint="choose another folder for `--out`",
+            )
+    return folder
 
 
 def _flat(value: Any, key: str = "") -> list[tuple[str, Any]]:

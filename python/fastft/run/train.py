@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fastft import data, models
 from fastft.config.dump import dump
 from fastft.config.kinds import Parts
+from fastft.core.errors import ResourceError
 from fastft.core.events import Bus, ModelLoaded, RunEnded, RunStarted
 from fastft.core.paths import cache_folder
 from fastft.models.devices import devices
@@ -108,6 +110,7 @@ def road(job: Job, out: Path | None, how: str, signals: Signals, texts: Mapping[
             saved = _resume.agreed(session.start, strategy, out, how)
             if saved is not None:
                 _resume.require_same_data(saved, rows.key)
+                _resume.require_ahead(saved, total)
             begun = time.perf_counter()
             rng.seed_all(rng.derive("start", config.seed))  # new weights are the same on every rank
             loaded = models.load(
@@ -250,11 +253,27 @@ def _described(model: nn.Module, loaded: Loaded, plan: Plan, seconds: float) -> 
 
 
 def _save_final(config: RunConfig, model: nn.Module, loaded: Loaded, folder: Path) -> None:
-    """Write what was trained; it appears whole, as `final/`."""
+    """Write what was trained; it appears whole, as `final/`.
+
+    Raises:
+        ResourceError: when the disk refuses; the last checkpoint is whole, and nothing half-written stays.
+    """
+    from safetensors import SafetensorError
+
+    for left in (*folder.glob(".tmp-final-*"), *folder.glob(".old-final-*")):  # of a start that was killed here
+        shutil.rmtree(left, ignore_errors=True)
     temporary = folder / f".tmp-final-{secrets.token_hex(4)}"
-    temporary.mkdir()
-    models.save_trained(model, config.method, temporary, tokenizer=loaded.tokenizer)
-    publish(temporary, folder / "final")
+    try:
+        temporary.mkdir()
+        models.save_trained(model, config.method, temporary, tokenizer=loaded.tokenizer)
+        publish(temporary, folder / "final")
+    except (OSError, SafetensorError) as error:  # safetensors has a class of its own for a full disk
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise ResourceError(
+            f"`{folder / 'final'}` could not be written: {getattr(error, 'strerror', None) or error}",
+            hint="make room; the same command goes on from the last checkpoint, which is whole",
+            code="run.final-failed",
+        ) from error
 
 
 def _tell_finished(run: Run, bus: Bus) -> None:
