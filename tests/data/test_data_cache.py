@@ -1,15 +1,21 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from data_helpers import Kitchen, chat, write_jsonl
+
+from fastft.core.errors import DataError
+from fastft.data import TokenStore
 
 
 @pytest.fixture
@@ -79,11 +85,76 @@ def test_a_damaged_store_is_made_anew(kitchen: Kitchen, rows: Path) -> None:
     tokens = first.train.folder / "tokens-00000.arrow"
     want = tokens.read_bytes()
     del first
-    for damage in (want[: len(want) // 2], b"", want[:-4] + b"xxxx"):
+    flipped = want[:1000] + bytes([want[1000] ^ 1]) + want[1001:]
+    for damage in (want[: len(want) // 2], b"", want[:-4] + b"xxxx", flipped):
         tokens.write_bytes(damage)
         again = kitchen.prepare(rows)
         assert not again.cached
         assert tokens.read_bytes() == want
+
+
+def test_a_store_without_its_list_of_rejected_rows_is_made_anew(kitchen: Kitchen, rows: Path, tmp_path: Path) -> None:
+    with rows.open("a") as file:
+        file.write("broken\n")
+    listed = kitchen.prepare(rows).train.folder / "rejected.jsonl"
+    want = listed.read_bytes()
+    for damage in (listed.unlink, lambda: listed.write_bytes(want[:-9] + b"x" * 9)):
+        damage()
+        assert not kitchen.prepare(rows, out=tmp_path).cached
+        assert listed.read_bytes() == want
+
+
+def test_a_damaged_store_is_not_opened(kitchen: Kitchen, rows: Path) -> None:
+    folder = kitchen.prepare(rows).train.folder
+    tokens = folder / "tokens-00000.arrow"
+    want = bytearray(tokens.read_bytes())
+    want[1000] ^= 1
+    tokens.unlink()
+    tokens.write_bytes(want)
+    with pytest.raises(DataError, match="not what was written"):
+        TokenStore.open(folder)
+    shutil.rmtree(folder)
+
+
+def test_what_a_killed_process_left_is_swept_and_what_a_living_one_makes_is_not(
+    kitchen: Kitchen, rows: Path, tmp_path: Path
+) -> None:
+    alone = Kitchen(kitchen.tokenizer, tmp_path / "cache")
+    stores = tmp_path / "cache" / "tokens"
+    dead, living, young = (stores / f".{name}-1" for name in ("dead", "living", "young"))
+    for folder in (dead, living, young):
+        folder.mkdir(parents=True)
+        (folder / ".lock").touch()
+    for folder in (dead, living):
+        os.utime(folder, (10**9, 10**9))
+    with (living / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        key = alone.prepare(rows).key
+    assert sorted(folder.name for folder in stores.iterdir()) == sorted([".living-1", ".young-1", key])
+    assert not (stores / key / ".lock").exists()
+
+
+def test_a_file_rewritten_under_its_old_time_is_read_again(kitchen: Kitchen, rows: Path) -> None:
+    os.utime(rows, ns=(10**18, 10**18))
+    time.sleep(2.1)  # younger digests are not kept
+    key = kitchen.prepare(rows).key
+    with rows.open("r+") as file:
+        file.write(rows.read_text().replace("question 7", "question 8"))
+    os.utime(rows, ns=(10**18, 10**18))
+    assert kitchen.prepare(rows).key != key
+
+
+def test_other_special_tokens_change_the_key_of_texts(kitchen: Kitchen, tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "rows.jsonl", [{"text": "once"}])
+    tokenizer = kitchen.tokenizer
+    other = dataclasses.replace(
+        tokenizer,
+        special_tokens={**tokenizer.special_tokens, "eos_token": "<|endoftext|>"},
+        eos_id=tokenizer.bos_id,
+    )
+    first = kitchen.prepare(path, stage="pretrain")
+    second = Kitchen(other, kitchen.cache).prepare(path, stage="pretrain")
+    assert (first.train.document(0)[0][-1], second.train.document(0)[0][-1]) == (tokenizer.eos_id, tokenizer.bos_id)
 
 
 def test_no_half_made_store_is_left_when_the_run_ends_badly(kitchen: Kitchen, rows: Path, tmp_path: Path) -> None:

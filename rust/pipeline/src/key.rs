@@ -1,8 +1,9 @@
 //! The key of a token store: what its tokens depend on, and nothing else.
 //!
-//! Files enter by content. Their digests are kept by (size, mtime, inode), so that an unchanged
-//! file is not read again; a file that changed within the last two seconds is not kept, as a later
-//! write could leave all three as they are.
+//! Files enter by content. Their digests are kept by (size, mtime, ctime, inode), so that an
+//! unchanged file is not read again; a file that changed within the last two seconds is not kept, as
+//! a later write could leave all four as they are. The ctime tells a file that was rewritten and given
+//! its old mtime back, as copying programs do.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,12 +20,13 @@ use crate::error::EngineError;
 use crate::plan::Plan;
 
 /// Raised whenever the engine would make other tokens, or store them otherwise.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Known {
     size: u64,
     mtime_ns: i128,
+    ctime_ns: i128,
     inode: u64,
     digest: String,
 }
@@ -53,16 +55,20 @@ impl Digests {
     pub fn of(&mut self, file: &Path) -> Result<(String, u64), EngineError> {
         let meta = fs::metadata(file).map_err(EngineError::io(file))?;
         let mtime_ns = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
+        let ctime_ns = i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec());
         let name = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned()).to_string_lossy().into_owned();
         if let Some(known) = self.known.get(&name)
-            && (known.size, known.mtime_ns, known.inode) == (meta.len(), mtime_ns, meta.ino())
+            && (known.size, known.mtime_ns, known.ctime_ns, known.inode)
+                == (meta.len(), mtime_ns, ctime_ns, meta.ino())
         {
             return Ok((known.digest.clone(), known.size));
         }
         let digest = blake3::hash(&FileMap::open(file)?).to_hex()[..32].to_owned();
-        let age = meta.modified().ok().and_then(|time| SystemTime::now().duration_since(time).ok());
-        if age.is_some_and(|age| age > Duration::from_secs(2)) {
-            let known = Known { size: meta.len(), mtime_ns, inode: meta.ino(), digest: digest.clone() };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let settled = i128::try_from(now.saturating_sub(Duration::from_secs(2)).as_nanos()).unwrap_or(0);
+        if mtime_ns < settled && ctime_ns < settled {
+            let known =
+                Known { size: meta.len(), mtime_ns, ctime_ns, inode: meta.ino(), digest: digest.clone() };
             self.known.insert(name, known);
             self.changed = true;
         }
@@ -107,6 +113,8 @@ pub fn key(plan: &Plan, files: &[Files]) -> String {
     hasher
         .field("rows", format!("{:?}", plan.rows))
         .field("tokenizer", &plan.tokenizer.key)
+        .field("vocab_size", plan.tokenizer.vocab_size.to_le_bytes())
+        .field("special tokens", format!("{:?}", plan.tokenizer.special_tokens))
         .field("template", plan.tokenizer.template.as_deref().unwrap_or_default())
         .field("template key", &plan.tokenizer.template_key)
         .field("encode", format!("{:?}", plan.encode))

@@ -17,6 +17,7 @@ pub mod preview;
 pub mod quarantine;
 pub mod run;
 pub mod store;
+mod sweep;
 pub mod truncate;
 mod worker;
 

@@ -20,7 +20,8 @@ use crate::inputs::{self, Opened};
 use crate::key::{self, Digests, Files};
 use crate::plan::{Plan, Truncate};
 use crate::quarantine::Quarantine;
-use crate::store::{InputFile, Manifest, REJECTED, Source, Store, Writer};
+use crate::store::{InputFile, Manifest, Part, REJECTED, Source, Store, Writer};
+use crate::sweep::Workplace;
 use crate::worker::{Done, Input, Rules};
 
 pub use crate::inputs::formats;
@@ -69,8 +70,8 @@ pub fn prepare(
     let folder = stores.join(&key);
     if folder.exists() {
         match Store::open(&folder) {
-            Ok(_) => return Ok(Prepared { folder, key, cached: true }),
-            Err(_) => fs::remove_dir_all(&folder).map_err(EngineError::io(&folder))?, // damaged: made anew
+            Ok(store) if store.manifest().key == key => return Ok(Prepared { folder, key, cached: true }),
+            _ => remove(&folder)?, // damaged: made anew
         }
     }
     let opened = plan
@@ -81,23 +82,26 @@ pub fn prepare(
         .collect::<Result<Vec<_>, _>>()?;
     inputs::check_template(plan, &files, &opened)?;
     let encoder = encoder()?;
-    let temporary = stores.join(format!(".{key}-{}", std::process::id()));
-    let made = make(plan, &files, &opened, &encoder, progress, &temporary, &key)
-        .and_then(|()| publish(&temporary, &folder, &stores));
-    if made.is_err() {
-        let _ = fs::remove_dir_all(&temporary); // the error that brought us here matters more
-    }
-    made.map(|()| Prepared { folder, key, cached: false })
+    let workplace = Workplace::create(&stores, &key)?;
+    make(plan, &files, &opened, &encoder, progress, workplace.folder(), &key)?;
+    publish(workplace, &folder, &stores)?;
+    Ok(Prepared { folder, key, cached: false })
 }
 
-fn publish(temporary: &Path, folder: &Path, stores: &Path) -> Result<(), EngineError> {
-    if let Err(error) = fs::rename(temporary, folder) {
-        if !folder.exists() {
-            return Err(EngineError::io(folder)(error));
-        }
-        // another process made the same store meanwhile
-        fs::remove_dir_all(temporary).map_err(EngineError::io(temporary))?;
+/// Remove a store, which another process may be removing as well.
+fn remove(folder: &Path) -> Result<(), EngineError> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(EngineError::io(folder)(error)),
+        _ => Ok(()),
     }
+}
+
+fn publish(workplace: Workplace, folder: &Path, stores: &Path) -> Result<(), EngineError> {
+    if let Err(error) = workplace.publish(folder)
+        && !folder.exists()
+    {
+        return Err(EngineError::io(folder)(error));
+    } // else another process made the same store meanwhile
     fs::File::open(stores).and_then(|dir| dir.sync_all()).map_err(EngineError::io(stores))
 }
 
@@ -164,7 +168,7 @@ fn make(
             let _ = credits.send(());
         }
         let (inputs, rules) = (&inputs, &rules);
-        scope.spawn(move || cut(plan, inputs, &task_sender, &credit_receiver));
+        scope.spawn(move || cut(plan, inputs, progress, &task_sender, &credit_receiver));
         for _ in 0..threads {
             let (tasks, results) = (tasks.clone(), result_sender.clone());
             scope.spawn(move || work(rules, &tasks, &results, progress));
@@ -177,13 +181,23 @@ fn make(
         return Err(EngineError::Cancelled);
     }
     quarantine.finish()?;
+    let rejected = Part::describe(folder, REJECTED, 0)?;
     let books = Books::close(plan.sources.iter().map(|source| source.name.clone()).zip(books))?;
-    writer.finish(manifest(plan, opened, encoder, listed, books, key))?;
+    writer.finish(Manifest {
+        rejected: Some(rejected),
+        ..manifest(plan, opened, encoder, listed, books, key)
+    })?;
     Ok(())
 }
 
-/// Cut the files into numbered chunks; ends when all is cut or the receivers are gone.
-fn cut<'a>(plan: &Plan, inputs: &'a [Input<'a>], tasks: &Sender<Task<'a>>, credits: &Receiver<()>) {
+/// Cut the files into numbered chunks; ends when all is cut, the run is cancelled or the receivers are gone.
+fn cut<'a>(
+    plan: &Plan,
+    inputs: &'a [Input<'a>],
+    progress: &Progress,
+    tasks: &Sender<Task<'a>>,
+    credits: &Receiver<()>,
+) {
     let mut number = 0;
     let mut rows_of: BTreeMap<u32, u64> = BTreeMap::new();
     for input in inputs {
@@ -191,6 +205,7 @@ fn cut<'a>(plan: &Plan, inputs: &'a [Input<'a>], tasks: &Sender<Task<'a>>, credi
         let limit = plan.sources[input.source as usize].rows.unwrap_or(u64::MAX);
         let mut chunks = Chunks::new(input.bytes, input.layout, CHUNK_BYTES);
         while *first < limit
+            && !progress.cancelled.load(Ordering::Relaxed)
             && let Some(chunk) = chunks.next()
         {
             let mut rows = chunk.rows;
@@ -286,6 +301,7 @@ fn manifest(
         max_length: plan.max_length,
         documents: 0,
         parts: Vec::new(),
+        rejected: None,
         files,
         sources: sources.collect(),
         books,

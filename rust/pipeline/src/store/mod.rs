@@ -10,11 +10,14 @@
 //! | `line` | uint64 | 1-based line of the file on which the row begins |
 //! | `hash` | uint64 | hash of the row's bytes: decides the split |
 //!
-//! A store is written into a temporary folder, synced, and renamed: it is whole or not there.
+//! A store is written into a temporary folder, synced, and renamed: it is whole or not there. Opening
+//! it checks each file against the manifest, so a bit that fell over later is no token.
 
+mod part;
 mod read;
 mod write;
 
+pub use part::{Part, Stamps};
 pub use read::{Document, Store};
 pub use write::{Place, Writer};
 
@@ -29,17 +32,6 @@ use crate::format::Format;
 pub const MANIFEST: &str = "manifest.json";
 /// Name of the list of rows that could not be used.
 pub const REJECTED: &str = "rejected.jsonl";
-
-/// One file of the store.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
-    /// Name in the folder.
-    pub name: String,
-    /// Documents.
-    pub documents: u64,
-    /// BLAKE3 of its content.
-    pub digest: String,
-}
 
 /// One file that was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +72,8 @@ pub struct Manifest {
     pub documents: u64,
     /// Files of the store.
     pub parts: Vec<Part>,
+    /// The list of rows that could not be used.
+    pub rejected: Option<Part>,
     /// Files that were read.
     pub files: Vec<InputFile>,
     /// Sources in the plan's order.

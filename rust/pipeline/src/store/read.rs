@@ -14,7 +14,7 @@ use arrow_ipc::root_as_footer;
 use fastft_source::FileMap;
 
 use super::write::Place;
-use super::{MANIFEST, Manifest};
+use super::{MANIFEST, Manifest, Stamps};
 use crate::error::EngineError;
 use crate::key::FORMAT_VERSION;
 use crate::order::to_u32;
@@ -90,7 +90,13 @@ impl Store {
         }
         let mut store =
             Self { folder: folder.to_owned(), manifest, batches: Vec::new(), lengths: Vec::new() };
+        let rejected = store.manifest.rejected.as_ref();
+        let rejected = rejected
+            .ok_or_else(|| EngineError::store(&path, "it does not name the list of rejected rows"))?;
+        let stamps = Stamps::open(folder);
+        rejected.check(folder, &stamps)?;
         for part in store.manifest.parts.clone() {
+            part.check(folder, &stamps)?;
             let path = store.folder.join(&part.name);
             let before = store.lengths.len();
             for batch in record_batches(&path)? {

@@ -11,7 +11,7 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_ipc::writer::FileWriter;
 use arrow_schema::{DataType, Field, Schema};
 
-use super::{MANIFEST, Manifest, Part};
+use super::{MANIFEST, Manifest, Part, Stamps};
 use crate::error::EngineError;
 use crate::key::FORMAT_VERSION;
 
@@ -177,8 +177,8 @@ impl Writer {
         file.flush().map_err(EngineError::io(&path))?;
         file.get_ref().sync_all().map_err(EngineError::io(&path))?;
         drop(file);
-        let digest = blake3::hash(&fastft_source::FileMap::open(&path)?).to_hex()[..32].to_owned();
-        self.parts.push(Part { name, documents: std::mem::take(&mut self.part_documents), digest });
+        let documents = std::mem::take(&mut self.part_documents);
+        self.parts.push(Part::describe(&self.folder, &name, documents)?);
         self.part_tokens = 0;
         Ok(())
     }
@@ -196,6 +196,7 @@ impl Writer {
         manifest.parts = std::mem::take(&mut self.parts);
         let path = self.folder.join(MANIFEST);
         let write = || -> std::io::Result<()> {
+            Stamps::write(&self.folder, manifest.parts.iter().chain(&manifest.rejected))?;
             let mut file = File::create(&path)?;
             file.write_all(&serde_json::to_vec_pretty(&manifest)?)?;
             file.sync_all()?;
