@@ -15,6 +15,7 @@ import importlib.util
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -213,6 +214,15 @@ def report(results: dict[str, list[dict[str, Any]]], megabytes: float, rows: int
     }
 
 
+def plan_packing() -> list[dict[str, Any]]:
+    """Seconds of the pack planner alone over 10 million lengths, for each capacity; nothing without cargo."""
+    if shutil.which("cargo") is None:
+        return []
+    command = ["cargo", "run", "--release", "--quiet", "-p", "fastft-pipeline", "--example", "pack"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
 def print_report(found: dict[str, Any]) -> None:
     print(
         f"{found['rows']:,} rows, {found['megabytes']:.1f} MB, one thread, {found['rounds']} rounds in turn, {found['cpu']}"
@@ -227,6 +237,11 @@ def print_report(found: dict[str, Any]) -> None:
     for side, ratio in found["cpu_time_ratio"].items():
         print(
             f"  fastft is {ratio['median']:.1f} x as fast as {side} per CPU second ({ratio['min']:.1f}-{ratio['max']:.1f})"
+        )
+    for plan in found["pack_plan"]:
+        print(
+            f"  packing {plan['documents']:,} documents in windows of {plan['capacity']:,} is planned in"
+            f" {plan['seconds']:.2f} s, {plan['fill']:.2%} full"
         )
 
 
@@ -260,6 +275,7 @@ def main() -> None:
             rows = sum(1 for _ in file)
         source = "rows made from the quickstart's" if chosen.data is None else chosen.data.name
         found = report(results, data.stat().st_size / 1e6, rows, source)
+    found["pack_plan"] = plan_packing()
     target = ROOT / "benches" / "results" / "data.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(found, indent=2) + "\n")
