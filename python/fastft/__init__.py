@@ -61,6 +61,9 @@ def train(
     """
     from pathlib import Path
 
+    from fastft.core import env
+
+    env.share_cores()
     from fastft.run import train as run_training
 
     folder = None if out is None else Path(out)

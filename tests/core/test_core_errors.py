@@ -49,6 +49,7 @@ def test_a_long_line_is_cut_around_what_is_meant(column: int) -> None:
 def test_each_class_has_the_exit_code_that_scripts_rely_on() -> None:
     codes = {kind.__name__: kind.exit_code for kind in FastftError.__subclasses__()}
     assert codes == {
+        "NotFoundError": 2,
         "ConfigError": 3,
         "DataError": 4,
         "ModelError": 5,

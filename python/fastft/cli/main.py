@@ -16,6 +16,7 @@ import click
 
 import fastft
 from fastft.cli import console
+from fastft.core import env
 from fastft.core.errors import FastftError, UnsupportedError
 
 COMMANDS = {
@@ -86,6 +87,7 @@ def main(args: list[str] | None = None) -> NoReturn:
 
 def run(args: list[str] | None = None) -> int:
     """Run the command line; every way it may end becomes an exit code and words on stderr."""
+    env.share_cores()
     try:
         with redirect_stdout(sys.stdout):  # click wraps the stream when its reader has gone; this puts it back
             result: Any = cli.main(args, prog_name="fastft", standalone_mode=False)

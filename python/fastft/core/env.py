@@ -25,12 +25,13 @@ VARIABLES: dict[str, str] = {
     "MASTER_ADDR": "where rank 0 listens; set by the launcher",
     "MASTER_PORT": "the port on which rank 0 listens; set by the launcher",
     "OMP_NUM_THREADS": "threads of one CPU op",
+    "OMP_WAIT_POLICY": "`PASSIVE` unless set: threads that wait let others have the core",
     "HF_HUB_OFFLINE": "`1`: use hub files that are here already and never ask the network",
     "XDG_CACHE_HOME": "the user's cache folder",
     "SHELL": "the user's shell, for `fastft completion` without a name",
 }
 
-FOR_OTHERS = frozenset({"MASTER_ADDR", "MASTER_PORT", "OMP_NUM_THREADS", "COLUMNS"})
+FOR_OTHERS = frozenset({"MASTER_ADDR", "MASTER_PORT", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "COLUMNS"})
 """Those of them that libraries below us read; listed because a user of fastft meets them."""
 
 
@@ -104,6 +105,14 @@ def launched() -> bool:
 def offline() -> bool:
     """Whether the hub must not be asked."""
     return get("HF_HUB_OFFLINE") not in (None, "0", "false", "FALSE")
+
+
+def share_cores() -> None:
+    """Let threads of torch's CPU ops sleep while they wait, unless the user has decided; before torch is imported.
+
+    Spinning, which is OpenMP's default, makes a step five times slower as soon as one other process wants a core.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def child(extra: Mapping[str, str]) -> dict[str, str]:
