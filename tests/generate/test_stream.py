@@ -100,3 +100,16 @@ def test_the_end_of_turn_of_the_template_stops_an_answer(model, tokenizer):
     other = tiny.tokenizer()
     other.chat_template = tiny.TEMPLATE.replace("<|im_end|>", "<|endoftext|>")
     assert stop_ids(model, other) == {0, 2}
+
+
+def test_a_control_token_without_a_role_stops_an_answer(model):
+    """The end of turn of some families is special in `tokenizer.json` and named nowhere else."""
+    from tokenizers import AddedToken
+
+    other = tiny.tokenizer()
+    other.add_tokens([AddedToken("<|end|>", special=True), AddedToken("<tool>", special=False)])
+    ends = {}
+    for word in ("<|end|>", "<tool>"):
+        other.chat_template = tiny.TEMPLATE.replace("<|im_end|>", word)
+        ends[word] = other.convert_tokens_to_ids(word) in stop_ids(model, other)
+    assert ends == {"<|end|>": True, "<tool>": False}

@@ -92,6 +92,39 @@ def test_a_stream_that_is_closed_keeps_what_was_said(chat):
     assert chat.messages[-1] == {"role": "assistant", "content": said}
 
 
+def test_a_conversation_longer_than_the_context_goes_on_without_its_oldest_turns(chat):
+    chat.sampling = Sampling(max_tokens=20)
+    assert chat.context == 256
+    lines = talk(chat, *["x" * 60] * 4, "/system " + "s" * 20, "x" * 60)
+    assert [line for line in lines if line.startswith("(")] == [
+        "(answered without the first 2 messages: the model's context is full)",
+        "(answered without the first 4 messages: the model's context is full)",
+    ]
+    assert len(chat.messages) == 2  # `/system` forgets
+    assert chat.left_out == 0
+
+
+def test_an_answer_ends_at_the_context_and_a_longer_message_is_refused(chat):
+    chat.sampling = Sampling(max_tokens=400)
+    chat._stop = frozenset()
+    room = chat.context - len(chat._ids([{"role": "user", "content": "x" * 200}]))
+    assert 0 < len(chat.tokenizer("".join(chat.reply("x" * 200)))["input_ids"]) <= 3 * room
+    before = list(chat.messages)
+    with pytest.raises(ModelError, match="at most"):
+        next(chat.reply("x" * 300))
+    assert chat.messages == before
+    assert any("at most" in line for line in talk(chat, "x" * 300, "/quit"))
+
+
+def test_a_template_that_refuses_is_told_in_its_words(chat):
+    chat.tokenizer.chat_template = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}" + tiny.TEMPLATE
+    )
+    lines = talk(chat, "/system be brief", "hello")
+    assert any("refuses the conversation: no system" in line for line in lines)
+    assert chat.messages == []
+
+
 def test_commands(chat, tmp_path):
     saved = tmp_path / "talk.jsonl"
     lines = talk(

@@ -156,6 +156,8 @@ def stop_ids(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> frozenset[
         with suppress(Exception):
             text = str(tokenizer.apply_chat_template(turn, tokenize=False))
             after = tokenizer(text.split("fastft-answer")[-1].lstrip(), add_special_tokens=False)["input_ids"]
-            if after and after[0] in tokenizer.all_special_ids:
+            # Not `all_special_ids`: it lacks control tokens that have no role, such as Phi-3's `<|end|>`.
+            control = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+            if after and after[0] in control.union(tokenizer.all_special_ids):
                 found.add(after[0])
     return frozenset(found)

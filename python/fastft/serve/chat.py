@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from fastft.core.errors import ModelError
+from fastft.core.errors import FastftError, ModelError
 from fastft.core.registry import closest
 from fastft.generate import Sampling, stop_ids, stream
 
@@ -30,9 +30,12 @@ class Chat:
     Attributes:
         messages: the turns so far, as the chat template takes them.
         system: the system message.
+        context: the most tokens that the model reads and writes together, None when it does not say.
+        left_out: how many of the oldest messages the last answer was made without, to fit the context.
 
     Raises:
-        ModelError: when the tokenizer has no chat template.
+        ModelError: when the tokenizer has no chat template; by answers, when it refuses the messages or one alone is
+            longer than the context.
     """
 
     def __init__(
@@ -54,6 +57,8 @@ class Chat:
         self.system = system
         self.sampling = sampling or Sampling()
         self.messages: list[dict[str, str]] = []
+        self.context: int | None = getattr(model.config, "max_position_embeddings", None)
+        self.left_out = 0
         self._stop = stop_ids(model, tokenizer)
 
     def chat(
@@ -83,10 +88,12 @@ class Chat:
 
         A stream that is closed early leaves what was said so far.
         """
-        self.messages.append({"role": "user", "content": text})
+        asked = [*self.messages, {"role": "user", "content": text}]
+        answer = self._answer(asked, self.sampling)
+        self.messages[:] = asked
         said: list[str] = []
         try:
-            for piece in self._answer(self.messages, self.sampling):
+            for piece in answer:
                 said.append(piece)
                 yield piece
         finally:
@@ -97,10 +104,37 @@ class Chat:
         self.messages.clear()
 
     def _answer(self, messages: list[dict[str, str]], sampling: Sampling) -> Iterator[str]:
-        system = [] if self.system is None else [{"role": "system", "content": self.system}]
-        text = self.tokenizer.apply_chat_template([*system, *messages], add_generation_prompt=True, tokenize=False)
-        ids: list[int] = self.tokenizer(str(text), add_special_tokens=False)["input_ids"]
+        """Answer the newest messages that leave room for it; older ones than fit are left out in pairs."""
+        ids = self._ids(messages)
+        self.left_out = 0
+        if self.context is not None:
+            room = self.context - min(sampling.max_tokens, self.context // 4)
+            while len(ids) > room and self.left_out + 2 < len(messages):
+                self.left_out += 2
+                ids = self._ids(messages[self.left_out :])
+            if len(ids) >= self.context:
+                raise ModelError(
+                    f"the message comes to {len(ids):,} tokens, and the model reads {self.context:,} at most",
+                    hint="shorten it, or the system message",
+                    code="model.context",
+                )
+            sampling = replace(sampling, max_tokens=min(sampling.max_tokens, self.context - len(ids)))
         return stream(self.model, self.tokenizer, ids, sampling, self._stop)
+
+    def _ids(self, messages: list[dict[str, str]]) -> list[int]:
+        from jinja2 import TemplateError
+
+        system = [] if self.system is None else [{"role": "system", "content": self.system}]
+        try:
+            text = self.tokenizer.apply_chat_template([*system, *messages], add_generation_prompt=True, tokenize=False)
+        except TemplateError as error:
+            raise ModelError(
+                f"the chat template refuses the conversation: {error}",
+                hint="some models take no system message" if system else None,
+                code="model.template-refused",
+            ) from error
+        ids: list[int] = self.tokenizer(str(text), add_special_tokens=False)["input_ids"]
+        return ids
 
 
 def open_chat(
@@ -168,14 +202,19 @@ def converse(chat: Chat, *, read: Callable[[str], str] = input, out: TextIO | No
 
 
 def _say(chat: Chat, line: str, out: TextIO) -> None:
-    answer = chat.reply(line)
+    before, answer = chat.left_out, chat.reply(line)
     try:
         for piece in answer:
             print(piece, end="", file=out, flush=True)
+    except FastftError as error:  # the conversation is as it was
+        print(error, file=out)
+        return
     except KeyboardInterrupt:
         answer.close()  # type: ignore[attr-defined]  # a generator; the interface says less
         print(" ...", end="", file=out)
     print(file=out)
+    if chat.left_out > before:
+        print(f"(answered without the first {chat.left_out} messages: the model's context is full)", file=out)
 
 
 def _command(chat: Chat, line: str) -> str:
