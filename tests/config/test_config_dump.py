@@ -12,6 +12,7 @@ import pytest
 from fastft.config.dump import dump, rows
 from fastft.config.explain import entries, explain, markdown
 from fastft.config.fields import docs, keys
+from fastft.config.explain import markdown
 from fastft.config.jsonschema import schema, schema_text
 from fastft.config.load import load
 from fastft.config.schema import RunConfig
@@ -82,6 +83,11 @@ def test_every_key_is_documented_in_one_sentence_or_more(section: type[Section])
 def test_the_committed_schema_is_fresh(root: Path) -> None:
     committed = (root / "configs" / "fastft.schema.json").read_text(encoding="utf-8")
     assert committed == schema_text(), "write it anew: make schema"
+
+
+def test_the_committed_reference_page_is_fresh(root: Path) -> None:
+    committed = (root / "docs" / "reference.md").read_text(encoding="utf-8")
+    assert committed.rstrip("\n") == markdown().rstrip("\n"), "write it anew: make docs"
 
 
 def test_every_entry_of_the_schema_has_a_description() -> None:
