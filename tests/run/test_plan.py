@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from fastft.models.devices import Device
 from fastft.run.plan import Place, Size, make_plan, measure
 
 GPU = Device("cuda", 0, "GPU", 80 << 30, 80 << 30)
-SMALL = Size(parameters=135_000_000, hidden=576, intermediate=1536, layers=30, vocabulary=49152)
+SMALL = Size(parameters=135_000_000, hidden=576, intermediate=1536, layers=30, vocabulary=49152, attention=576)
 
 
 def codes(config: Any, devices: list[Device], **parts: Any) -> list[str]:
@@ -41,7 +42,7 @@ def test_micro_batches_share_out_a_step_over_ranks() -> None:
 
 def test_the_micro_batch_is_what_fits_the_memory() -> None:
     run = helpers.config(data__max_length=2048, batch={"windows": 64})
-    plans = [make_plan(run, [Device("cpu", 0, "CPU", free << 30, free << 30)], size=SMALL) for free in (8, 24, 1000)]
+    plans = [make_plan(run, [Device("cpu", 0, "CPU", free << 30, free << 30)], size=SMALL) for free in (10, 24, 1000)]
     assert plans[0].micro < plans[1].micro < plans[2].micro == 64
     assert all(0 < plan.estimated_bytes <= plan.memory_bytes for plan in plans)
 
@@ -53,6 +54,44 @@ def test_recomputing_and_adapters_need_less() -> None:
 
     assert estimate(model__recompute="full") < estimate()
     assert estimate(method={"kind": "lora"}) < estimate()
+
+
+MEASURED = [
+    # layers, method, recompute, tokens of a window, windows, MiB: peak resident size of a process after two steps of
+    # SmolLM2-135M or its first four layers, LoRA r = 16 or full, AdamW, float32, one thread
+    (4, "lora", "none", 512, 1, 1181),
+    (4, "lora", "none", 512, 4, 1559),
+    (4, "full", "none", 512, 1, 1634),
+    (4, "full", "none", 512, 4, 2036),
+    (30, "lora", "none", 512, 1, 2334),
+    (30, "lora", "none", 512, 2, 3286),
+    (30, "lora", "full", 512, 2, 2053),
+    (30, "lora", "full", 512, 4, 2598),
+    (4, "lora", "none", 2048, 1, 1573),
+]
+
+
+@pytest.mark.parametrize("case", MEASURED, ids=str)
+def test_the_estimate_is_not_below_what_was_measured(case: tuple[Any, ...]) -> None:
+    layers, method, recompute, tokens, windows, measured = case
+    size = replace(SMALL, layers=layers, parameters=28_312_128 + 3_540_096 * layers)
+    run = helpers.config(
+        data__max_length=tokens,
+        method={"kind": method},
+        model__recompute=recompute,
+        batch={"windows": windows, "micro": windows},
+    )
+    ratio = make_plan(run, [helpers.CPU], size=size).estimated_bytes / (measured << 20)
+    assert 0.95 <= ratio <= 1.3
+
+
+def test_a_gpu_does_not_hold_the_process_and_a_wider_adapter_is_more() -> None:
+    def estimate(device: Device, **method: Any) -> int:
+        run = helpers.config(device="auto", model__dtype="float32", method={"kind": "lora", **method})
+        return make_plan(run, [device, helpers.CPU], size=SMALL).estimated_bytes
+
+    assert estimate(helpers.CPU) - estimate(GPU) == 850 << 20
+    assert estimate(GPU, rank=64) - estimate(GPU, rank=16) > 48 * 30 * 16 * 9000
 
 
 def test_a_model_that_can_not_fit_is_a_problem_unless_the_user_insists() -> None:
@@ -92,7 +131,7 @@ def test_a_model_is_measured_by_its_headers(tmp_path: Path) -> None:
         json.dumps({"hidden_size": 8, "num_hidden_layers": 2, "vocab_size": 10, "intermediate_size": 16})
     )
     save_file({"a": torch.zeros(3, 5), "b": torch.zeros(7)}, tmp_path / "model.safetensors", {"format": "pt"})
-    assert measure(tmp_path) == Size(22, 8, 16, 2, 10)
+    assert measure(tmp_path) == Size(22, 8, 16, 2, 10, 8)
     assert measure(tmp_path / "nothing") is None
 
 

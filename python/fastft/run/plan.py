@@ -2,7 +2,7 @@
 
 Everything that can be known before the weights are read is known here: a device that is not there or a model
 that can't fit is a `Problem` now and not an exception after the data was prepared. The estimate is made
-from the headers of the model's files, and is on the high side.
+from the headers of the model's files, and is on the high side: what is counted stands at `_memory`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _MOST = 0.8
 """Part of the memory that an estimate may fill; the rest is for the allocator, CUDA's context and the system."""
+
+_PROCESS_BYTES = 850 << 20
+"""Resident size of a process with torch, transformers, peft and the data engine loaded, before the model."""
+_TRAINED_BYTES = 4 + 8
+"""Gradient and the two moments of AdamW of a trained number; others keep fewer."""
+_SELF_TEST_TOKENS = 96
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,8 @@ class Size:
     intermediate: int
     layers: int
     vocabulary: int
+    attention: int
+    """Width of all query heads together; in some models not the hidden width."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +120,7 @@ def measure(folder: Path) -> Size | None:
             intermediate=int(config.get("intermediate_size") or 4 * hidden),
             layers=int(config["num_hidden_layers"]),
             vocabulary=int(config["vocab_size"]),
+            attention=int(config.get("head_dim") or 0) * int(config.get("num_attention_heads") or 0) or hidden,
         )
     except (OSError, KeyError, TypeError, ValueError, AttributeError):
         return None  # a model of an unusual shape: nothing is estimated, and the plan says so with 0
@@ -160,7 +169,7 @@ def make_plan(
     name = "cpu" if device.kind == "cpu" else f"cuda:{device.index}"
     dtype = str(choose_dtype(config.model.dtype, torch.device(name))).removeprefix("torch.")
     share = math.ceil(windows / place.world)
-    fixed, per_window = _memory(config, size, dtype) if size is not None else (0, 0)
+    fixed, per_window = _memory(config, size, dtype, device.kind) if size is not None else (0, 0)
     room = int(device.free_bytes * _MOST) // (place.world if device.kind == "cpu" else 1)
     if fixed + per_window > room and size is not None and config.batch.micro is None:
         problems.append(
@@ -243,26 +252,36 @@ def _strategy(config: RunConfig, place: Place, problems: list[Problem]) -> Liter
     return config.strategy.kind
 
 
-def _memory(config: RunConfig, size: Size, dtype: str) -> tuple[int, int]:
-    """Bytes that are always there, and bytes of the activations of one window.
+def _memory(config: RunConfig, size: Size, dtype: str, kind: str) -> tuple[int, int]:
+    """Bytes that are always there, and bytes of one window, for one process on a device of a `kind`.
 
-    Activations a layer: about ten tensors of the hidden width (norms, q, k, v, attention and its output, residuals) and
-    four of the MLP's; with recomputing, the layers' inputs and one layer's rest. The logits are made in chunks.
+    Always: on a CPU the process itself; the weights; what is trained, with gradients and moments in float32; the
+    chunk of logits, and those of the objective's self test. A window: what each layer keeps for the backward pass,
+    and once more what that pass makes anew in a layer. With recomputing a layer keeps its input, and one layer the rest.
     """
+    from fastft.ops.linear_cross_entropy import chunk_rows
+
     width = _BYTES[dtype]
-    weights = size.parameters * (0.6 if config.model.quantize is not None else width)
+    tokens, hidden, attention, wide = config.data.max_length, size.hidden, size.attention, size.intermediate
+    rows = chunk_rows(size.vocabulary, 4, kind, _windows(config) * tokens)
+    fixed = size.vocabulary * (rows * (4 + (width if width < 4 else 0)) + _SELF_TEST_TOKENS * 3 * 4)
+    if kind == "cpu":
+        fixed += _PROCESS_BYTES
     if config.method.saves == "model":
-        weights = size.parameters * (4 + 4 + 8) + size.parameters * (width if width < 4 else 0)
+        fixed += size.parameters * (4 + _TRAINED_BYTES + (width if width < 4 else 0))
+        fixed += 2 * size.vocabulary * hidden * 4  # the head's gradient is made apart, and added to the embeddings'
     else:
-        weights += 0.03 * size.parameters * 16  # an adapter of a few percent, with gradients and moments
-    tokens = config.data.max_length
-    layer = tokens * (10 * size.hidden + 4 * size.intermediate) * width
+        fixed += int(size.parameters * (0.6 if config.model.quantize is not None else width))
+        rank = int(config.method.model_dump().get("rank", 16))  # as if every linear layer were adapted
+        adapter = rank * size.layers * (4 * (hidden + attention) + 3 * (hidden + wide))
+        fixed += adapter * (4 + _TRAINED_BYTES)
+    # The norms work in float32 whatever the rest is in; the counts are those of llama-like layers, measured.
+    layer = tokens * (width * (5 * hidden + 6 * attention + 4 * wide) + 4 * 4 * hidden)
+    window = (size.layers + 1) * layer
     if config.model.recompute == "full":
-        window = size.layers * tokens * size.hidden * width + layer
-    else:
-        window = size.layers * layer
-    head = min(tokens, 1024) * size.vocabulary * 4 * 2
-    return int(weights) + head, int(window)
+        # A CPU's allocator does not give back all that a layer frees before the next one asks: measured, eight layers.
+        window = min(window, size.layers * tokens * hidden * width + (9 if kind == "cpu" else 2) * layer)
+    return fixed, window
 
 
 def _numbers_in(path: Path) -> int:
