@@ -76,7 +76,6 @@ def make_plan(
             "train_on": stage.train_on(),
             "special_in_text": data.special_in_text,
             "thinking": data.thinking,
-            "turns": data.truncate == "turns",
             "append_eos_to_text": tokenizer.eos_id is not None,
             "add_bos_to_text": False,
         },

@@ -50,10 +50,8 @@ pub fn truncate(
             right(&encoded, max_length, &is_added).map(|cut| shortened(length, cut))
         }
         (Truncate::Left, _) => left(&encoded, max_length).map(|cut| shortened(length, cut)),
-        (Truncate::Turns, Document::Conversation(conversation)) => {
-            turns(&encoded, conversation, chat, max_length)
-                .map(|cut| cut.map_or(Cut::Dropped, |cut| shortened(length, cut)))
-        }
+        (Truncate::Turns, Document::Conversation(conversation)) => turns(conversation, chat, max_length)
+            .map(|cut| cut.map_or(Cut::Dropped, |cut| shortened(length, cut))),
         (Truncate::Split, Document::Text(_)) => Ok(Cut::Pieces(split(&encoded, max_length))),
         (Truncate::Turns, Document::Text(_)) | (Truncate::Split, Document::Conversation(_)) => {
             Ok(Cut::Dropped)
@@ -123,8 +121,10 @@ fn left(encoded: &Encoded, max_length: usize) -> Result<Encoded, RowError> {
 }
 
 /// The conversation without its oldest turns, rendered anew; None when not even the last one fits.
+///
+/// What a turn costs can't be told from its text alone, so beginnings are tried, by halves: later ones
+/// are shorter.
 fn turns(
-    encoded: &Encoded,
     conversation: &Conversation,
     chat: &Encoder,
     max_length: usize,
@@ -134,23 +134,24 @@ fn turns(
         messages.iter().take_while(|message| matches!(message.role.as_str(), "system" | "developer")).count();
     let starts: Vec<usize> =
         (first + 1..messages.len()).filter(|&index| messages[index].role == "user").collect();
-    // where the turns begin tells how many have to go; without it, every cut is tried
-    let known = encoded.turns.len() == messages.len();
-    for start in starts {
-        if known {
-            let saved = (encoded.turns[start] - encoded.turns[first]) as usize;
-            if encoded.ids.len() - saved > max_length + 16 {
-                continue;
-            }
-        }
-        let kept = messages[..first].iter().chain(&messages[start..]).cloned().collect();
+    let (mut low, mut high) = (0, starts.len());
+    let (mut best, mut refused) = (None, None);
+    while low < high {
+        let middle = usize::midpoint(low, high);
+        let kept = messages[..first].iter().chain(&messages[starts[middle]..]).cloned().collect();
         let shorter = Conversation { messages: kept, tools: conversation.tools.clone() };
-        let cut = chat.encode(&Document::Conversation(shorter))?;
-        if cut.ids.len() <= max_length {
-            return Ok(Some(cut));
+        match chat.encode(&Document::Conversation(shorter)) {
+            Ok(cut) if cut.ids.len() <= max_length => (best, high) = (Some(cut), middle),
+            Ok(_) => low = middle + 1,
+            // a last question without an answer, for example: an earlier beginning may have one
+            Err(error) if error.code == Code::NoTarget => (refused, high) = (Some(error), middle),
+            Err(error) => (refused, low) = (Some(error), middle + 1),
         }
     }
-    Ok(None)
+    match (best, refused) {
+        (None, Some(error)) => Err(error),
+        (best, _) => Ok(best),
+    }
 }
 
 /// Pieces of `max_length` and the rest. A rest of one token, which nothing would predict, takes a
