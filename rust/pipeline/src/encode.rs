@@ -276,7 +276,8 @@ impl Encoder {
         } else {
             conversation
         };
-        let Spans { marked, mut answers, turns } = Spans::find(self, conversation)?;
+        let Spans { marked, mut answers, turns } = self.spans(conversation)?;
+        check_calls(conversation, &marked.text)?;
         if self.options.thinking == Thinking::MaskEmpty {
             for answer in &mut answers {
                 answer.0 += empty_thinking(&marked.text[answer.0..answer.1]);
@@ -295,6 +296,21 @@ impl Encoder {
             .map(|at| count(encoding.offsets.partition_point(|offset| (offset.0 as usize) < *at)))
             .collect();
         Ok(Encoded { text: marked.text, ids: encoding.ids, trained, turns })
+    }
+
+    /// The rendering and its answers. A template that refuses a `content` of null, as `in` and `+` do,
+    /// is asked again without it: the call of a tool that stands beside it is what the row is about.
+    fn spans(&self, conversation: &Conversation) -> Result<Spans, RowError> {
+        let found = Spans::find(self, conversation);
+        let is_null = |message: &Message| message.content.is_none() && message.content_is_null;
+        match found {
+            Err(error) if error.code == Code::Template && conversation.messages.iter().any(is_null) => {
+                let mut absent = conversation.clone();
+                absent.messages.iter_mut().for_each(|message| message.content_is_null = false);
+                Spans::find(self, &absent).map_err(|_| error)
+            }
+            found => found,
+        }
     }
 
     /// Which messages carry a loss, in order.
@@ -321,6 +337,30 @@ impl Encoder {
     fn count_rendering(&self) {
         self.counters.renderings.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// Refuse a row of which an answer is nothing but calls of tools that the template does not print:
+/// the model would learn to answer with nothing.
+fn check_calls(conversation: &Conversation, text: &str) -> Result<(), RowError> {
+    for (index, message) in conversation.messages.iter().enumerate() {
+        let silent = message.content.as_deref().is_none_or(|content| content.trim().is_empty());
+        let calls = message.tool_calls.as_ref().and_then(serde_json::Value::as_array);
+        let (true, true, Some(calls)) = (silent, message.train != Some(false), calls) else { continue };
+        let name = |call: &serde_json::Value| {
+            let name = call.get("function").unwrap_or(call).get("name")?.as_str()?;
+            name.is_ascii().then(|| name.to_owned())
+        };
+        if message.role == "assistant"
+            && let Some(name) = calls.iter().find_map(name).filter(|name| !text.contains(name.as_str()))
+        {
+            let reason = format!(
+                "the chat template does not print the call of `{name}` in message {}, which is all that it says",
+                index + 1
+            );
+            return Err(RowError::new(Code::Template, reason));
+        }
+    }
+    Ok(())
 }
 
 /// The conversation without reasoning fields and without the thinking block that begins an answer.

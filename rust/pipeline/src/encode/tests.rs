@@ -133,6 +133,39 @@ fn errors_carry_their_codes() {
 }
 
 #[test]
+fn null_content_is_tried_as_it_stands_and_calls_are_not_lost_in_silence() {
+    let call = |content: &str| {
+        let row = format!(
+            r#"{{"messages":[{{"role":"user","content":"a"}},{{"role":"assistant",{content}"tool_calls":[{{"function":{{"name":"look"}}}}]}}]}}"#
+        );
+        Document::Conversation(serde_json::from_str(&row).unwrap())
+    };
+    let named = |condition: &str| {
+        let template = format!(
+            "{{% for m in messages %}}{{% if {condition} %}}{{% generation %}}{{{{ m.tool_calls[0].function.name }}}}<|im_end|>{{% endgeneration %}}{{% else %}}{{{{ m.content }}}}{{% endif %}}{{% endfor %}}"
+        );
+        encoder(&template, EncodeOptions::default())
+    };
+    // told by `none`, as DeepSeek's template does; and a template that can't look into null
+    assert_eq!(
+        named("m.content is none").encode(&call(r#""content":null,"#)).unwrap().text,
+        "alook<|im_end|>"
+    );
+    assert_eq!(
+        named("'z' not in m.content and m.tool_calls").encode(&call(r#""content":null,"#)).unwrap().text,
+        "alook<|im_end|>"
+    );
+    // ChatML prints no calls: the answer would be empty
+    let chatml = encoder(CHATML, EncodeOptions::default());
+    for content in [r#""content":"","#, r#""content":" ","#] {
+        let error = chatml.encode(&call(content)).unwrap_err();
+        assert_eq!(error.code, Code::Template);
+        assert!(error.reason.contains("`look`"), "{}", error.reason);
+    }
+    assert!(chatml.encode(&call(r#""content":"Let me look.","#)).is_ok());
+}
+
+#[test]
 fn an_answer_that_begins_a_conversation_has_no_provable_prompt() {
     let untagged = encoder(UNTAGGED, EncodeOptions::default());
     let only =
