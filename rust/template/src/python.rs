@@ -26,7 +26,14 @@ pub fn float(x: f64) -> String {
         return format!("{digits}e{sign}{:02}", exponent.abs());
     }
     let plain = format!("{x}");
-    if plain.contains('.') { plain } else { plain + ".0" }
+    match plain.split_once('.') {
+        // of two shortest forms that are equally near Python takes the even one, as exact rounding does
+        Some((_, decimals)) => {
+            let even = format!("{x:.*}", decimals.len());
+            if even.parse() == Ok(x) { even } else { plain }
+        }
+        None => plain + ".0",
+    }
 }
 
 /// The options of `json.dumps` that transformers' `tojson` has.
@@ -216,6 +223,8 @@ mod tests {
             (1e16, "1e+16"),
             (1.25e300, "1.25e+300"),
             (123_456.789, "123456.789"),
+            (1_161_487_894_250_795.25, "1161487894250795.2"),
+            (842_375_556_788_437.25, "842375556788437.2"),
         ] {
             assert_eq!(float(x), text);
         }
