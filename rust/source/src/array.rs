@@ -8,7 +8,7 @@ use memchr::{memchr3, memmem};
 
 /// Bytes outside strings, and strings, that one element may have. It bounds what a row that never
 /// closes costs: without it, many such rows would each read the file to its end.
-const MAX_STEPS: usize = 1 << 26;
+const MAX_STEPS: usize = 1 << 24;
 
 /// Where the cutter stands in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
