@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from fastft import models
 from fastft.config.schema import ModelConfig
-from fastft.core.errors import ConfigError, VerificationError
+from fastft.core.errors import ConfigError, ResourceError, VerificationError
 from fastft.export import export_merged
 from fastft.methods.full import Full
 from fastft.methods.lora import LoRA
@@ -99,6 +99,18 @@ def test_a_wrong_merge_is_refused_and_leaves_nothing(run, tmp_path, monkeypatch)
         export_merged(run[0], tmp_path / "out")
     assert caught.value.exit_code == 8
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(run, tmp_path, monkeypatch):
+    from safetensors import SafetensorError
+
+    def full(*args, **kwargs):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(save, "save_model", full)
+    with pytest.raises(ResourceError, match=r"could not be written: .*No space left"):
+        export_merged(run[0], tmp_path / "out")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_tensor_that_is_written_wrong_is_refused(run, tmp_path, monkeypatch):

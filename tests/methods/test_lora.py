@@ -110,3 +110,8 @@ def test_the_adapter_can_be_switched_off():
     assert not torch.allclose(model(input_ids=ids).logits, before)
     with model.disable_adapter():
         assert torch.equal(model(input_ids=ids).logits, before)
+
+
+def test_the_output_head_is_refused_by_its_name():
+    with pytest.raises(ModelError, match="`lm_head` is the output head"):
+        LoRA(rank=4, targets=["q_proj", "lm_head"]).attach(tiny.model())

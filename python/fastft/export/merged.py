@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from fastft.core.errors import ConfigError, Problem, VerificationError
+from fastft.core.errors import ConfigError, Problem, ResourceError, VerificationError
 from fastft.core.paths import new_folder
 
 if TYPE_CHECKING:
@@ -79,9 +79,11 @@ def export_merged(
     Raises:
         ConfigError: when `out` exists and is not an empty folder.
         ModelError: when the source can't be read.
+        ResourceError: when the disk is full; nothing is left at `out`.
         VerificationError: when the result is not the model that was trained; nothing is left at `out`.
     """
     import torch
+    from safetensors import SafetensorError
 
     from fastft.models import load_tokenizer
     from fastft.models.load import read_model
@@ -109,7 +111,14 @@ def export_merged(
         wanted = getattr(torch, dtype)
         whole.config.dtype = wanted
         whole.config._name_or_path = ""
-        save_model(whole, folder, shard_size=shard_size)
+        try:
+            save_model(whole, folder, shard_size=shard_size)
+        except SafetensorError as error:  # a full disk is no OSError to safetensors
+            raise ResourceError(
+                f"`{target}` could not be written: {error}",
+                hint="make room, or name a folder on another disk",
+                code="resource.disk",
+            ) from error
         tokenizer.save_pretrained(folder)
         size = _check_files(folder)
         again = read_model(folder, dtype=wanted)

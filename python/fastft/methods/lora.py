@@ -51,7 +51,7 @@ class LoRA(Method, kind="lora"):
         """Wrap the model in a PEFT model whose adapter alone is trainable.
 
         Raises:
-            ModelError: when `targets` names a layer that the model does not have.
+            ModelError: when `targets` names a layer that the model does not have, or its output head.
         """
         from peft import LoraConfig, get_peft_model
 
@@ -77,7 +77,15 @@ class LoRA(Method, kind="lora"):
         """PEFT takes a list of which one name matches nothing; a typo must not train less in silence."""
         modules = [name for name, module in model.named_modules() if name and not list(module.children())]
         leaves = sorted({name.rsplit(".", 1)[-1] for name in modules})
+        output: object = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        head = next((name for name, module in model.named_modules() if module is output), None)
         for target in self.targets:
+            if head is not None and (head == target or head.endswith(f".{target}")):
+                raise ModelError(
+                    f"`method.targets`: `{target}` is the output head, whose weight the loss reads without an adapter",
+                    hint="leave it out",
+                    code="method.head-adapted",
+                )
             if not any(name == target or name.endswith(f".{target}") for name in modules):
                 near = closest(target, leaves)
                 hint = f"did you mean `{near}`?" if near else f"its layers: {', '.join(leaves)}"
