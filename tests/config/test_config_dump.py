@@ -12,7 +12,6 @@ import pytest
 from fastft.config.dump import dump, rows
 from fastft.config.explain import entries, explain, markdown
 from fastft.config.fields import docs, keys
-from fastft.config.explain import markdown
 from fastft.config.jsonschema import schema, schema_text
 from fastft.config.load import load
 from fastft.config.schema import RunConfig
