@@ -22,8 +22,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from fastft import models
 from fastft.config.schema import ModelConfig
 from fastft.methods.lora import LoRA
-from fastft.optimizers.adamw import AdamW
 from fastft.ops import linear_cross_entropy
+from fastft.optimizers.adamw import AdamW
 from fastft.stages._causal import CausalObjective
 
 pytestmark = pytest.mark.parity
