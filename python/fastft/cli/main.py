@@ -88,9 +88,15 @@ def main(args: list[str] | None = None) -> NoReturn:
 def run(args: list[str] | None = None) -> int:
     """Run the command line; every way it may end becomes an exit code and words on stderr."""
     env.share_cores()
+    stdout = sys.stdout
     try:
-        with redirect_stdout(sys.stdout):  # click wraps the stream when its reader has gone; this puts it back
-            result: Any = cli.main(args, prog_name="fastft", standalone_mode=False)
+        with redirect_stdout(stdout):  # click wraps the stream when its reader has gone; this puts it back
+            try:
+                result: Any = cli.main(args, prog_name="fastft", standalone_mode=False)
+            except SystemExit:
+                if sys.stdout is not stdout:  # it leaves with 1 then, which is our code for a bug
+                    raise BrokenPipeError from None
+                raise
             sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as ended:
@@ -101,11 +107,8 @@ def run(args: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         console.say("stopped")
         return 130
-    except (BrokenPipeError, SystemExit) as gone:
-        # The reader (`| head`) has gone; nothing more can be said to it, and that is no error of ours. When
-        # click notices it first, it leaves with 1, which is our code for a bug.
-        if isinstance(gone, SystemExit) and not isinstance(gone.__context__, BrokenPipeError):
-            raise
+    except BrokenPipeError:
+        # The reader (`| head`) has gone; nothing more can be said to it, and that is no error of ours.
         console.abandon_stdout()
         return 141
     except FastftError as error:
