@@ -182,6 +182,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="few rounds: shows that it runs, no figures to quote")
     parser.add_argument("--out", type=Path, default=ROOT / "benches" / "results" / "kernels.json")
+    parser.add_argument("--json", action="store_true", help="print the JSON that is written to benches/results")
     options = parser.parse_args()
     rounds = 3 if options.quick else 7
     results = {"machine": machine()}
@@ -189,7 +190,7 @@ def main() -> None:
         results |= part(rounds)
         gc.collect()
     results["machine"]["load_after"] = [round(x, 2) for x in os.getloadavg()]
-    for name, row in results.items():
+    for name, row in ({} if options.json else results).items():
         if "ours_ms" in row:
             low, high = row["ratio_quartiles"]
             print(
@@ -197,6 +198,8 @@ def main() -> None:
             )
         elif "ours" in row:
             print(f"{name:58} {row['ours'] / 2**20:10.1f} MB {row['theirs'] / 2**20:10.1f} MB   x{row['ratio']:.2f}")
+    if options.json:
+        print(json.dumps(results, indent=1))
     if not options.quick:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(results, indent=1) + "\n")

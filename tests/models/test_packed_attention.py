@@ -7,7 +7,7 @@ import tiny
 import torch
 from torch import Tensor
 
-from fastft.core.errors import UnsupportedError
+from fastft.core.errors import ModelError, UnsupportedError
 from fastft.models import attention
 
 GPT2 = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 256}
@@ -106,3 +106,11 @@ def test_gradients_through_varlen_are_those_of_sdpa():
         model(input_ids=torch.cat(docs, 1), **given).logits.pow(2).mean().backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
     torch.testing.assert_close(*gradients, atol=1e-6, rtol=1e-4)
+
+
+def test_weights_that_are_not_finite_are_not_taken_for_a_leak():
+    model = tiny.model()
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    with pytest.raises(ModelError, match="not finite"):
+        attention.choose(model, "auto", packed=True)

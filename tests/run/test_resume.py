@@ -186,6 +186,20 @@ def test_what_does_not_decide_the_result_may_change(tmp_path: Path, change: dict
     assert resume.choose(helpers.config(**change), folder, "auto").saved is not None
 
 
+def test_a_start_that_learnt_nothing_does_not_keep_its_folder(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "old", helpers.config(), status="failed", steps=())
+    assert resume.choose(helpers.config(seed=4), folder, "auto") == resume.Start(folder)
+
+
+def test_another_length_or_rate_is_told_when_a_run_goes_on(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "old", helpers.config())
+    told: list[str] = []
+    resume.choose(helpers.config(steps=70, optimizer={"kind": "adamw", "lr": 0.5}), folder, "auto", told.append)
+    rate = helpers.config().optimizer.lr
+    assert [text.split(" was ")[0] for text in told] == ["`steps`", "`optimizer.lr`"]
+    assert told[1] == f"`optimizer.lr` was {rate} and is 0.5 from here on"
+
+
 def test_a_refusal_reads_as_a_list_of_differences(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "old", helpers.config())
     with pytest.raises(ResumeError) as error:

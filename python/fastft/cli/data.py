@@ -10,6 +10,7 @@ import click
 
 from fastft.cli import console
 from fastft.cli.options import config_argument, json_option, set_option
+from fastft.core.errors import DataError
 from fastft.core.events import Bus, Event, Warned
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ def preview(config: Path, overrides: tuple[str, ...], rows: int, as_json: bool) 
     found = preview_rows(
         loaded.config.data, loaded.config.stage, files, rows=rows, config_dir=loaded.folder, bus=Bus([Warnings()])
     )
+    shown = 0
     for row in found:
+        shown += 1
         if as_json:
             console.out_json(
                 {
@@ -70,6 +73,12 @@ def preview(config: Path, overrides: tuple[str, ...], rows: int, as_json: bool) 
             console.out(console.style(f"{row.source}, row {row.row}", "bold", sys.stdout))
             console.out(painted(row.ids, row.trained, decode))
             console.out(console.style(f"{len(row.ids)} tokens, {trained} trained", "dim", sys.stdout) + "\n")
+    if not shown:
+        raise DataError(
+            "no row of any source can be used",
+            hint="the reasons stand above; `fastft train --dry-run` counts them",
+            code="data.empty",
+        )
 
 
 def painted(ids: Sequence[int], trained: Sequence[Any], decode: Any) -> str:

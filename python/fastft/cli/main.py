@@ -66,17 +66,22 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+_HELP = """Fine-tune language models: exact, fast, and honest about what was done.
+
+\b
+fastft config init my.toml      a config to begin with
+fastft train my.toml            train it
+fastft chat runs/my-run         talk to the result
+"""
+
+
+@click.command(
+    cls=LazyGroup, help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(fastft.__version__, message="fastft %(version)s")
 @click.option("-v", "--verbose", is_flag=True, help="Show the traceback of every error.")
 def cli(verbose: bool) -> None:
-    r"""Fine-tune language models: exact, fast, and honest about what was done.
-
-    \b
-    fastft config init my.toml      a config to begin with
-    fastft train my.toml            train it
-    fastft chat runs/my-run         talk to the result
-    """
+    """Remember how much to tell; the commands do the rest."""
     console.verbose = verbose
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastft.core.errors import UnsupportedError
+from fastft.core.errors import ModelError, UnsupportedError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -128,6 +128,12 @@ def leak(model: PreTrainedModel) -> str | None:
         return f"it can't be called with packed documents ({str(error).splitlines()[0]})"
     finally:
         model.train(training)
+    if not bool(alone.isfinite().all()):
+        raise ModelError(
+            "the model's hidden states are not finite numbers: a weight is nan or infinite, or the dtype is too narrow",
+            hint='look at the checkpoint, or set `model.dtype = "float32"`',
+            code="model.not-finite",
+        )
     config = model.config.get_text_config()
     if model.config._attn_implementation == _varlen.NAME:
         if calls.packed == 0:

@@ -113,7 +113,7 @@ def opened(
     leader = place.rank == 0
     with ExitStack() as stack:
         if leader:
-            start = resume.choose(config, out, how, lambda text: bus.emit(Warned("run.checkpoint-set-aside", text)))
+            start = resume.choose(config, out, how, lambda text: bus.emit(Warned("run.resume", text)))
             if not start.finished:
                 stack.enter_context(claim(start.folder))
         else:

@@ -75,7 +75,7 @@ def choose(config: RunConfig, out: Path | None, resume: str, log: Callable[[str]
         config: the run.
         out: the folder asked for.
         resume: `auto`, `never`, or the path of a checkpoint or run.
-        log: is told what was found and set aside.
+        log: is told what was set aside, and what has changed and may.
 
     Raises:
         ResumeError: when the checkpoint that would be used belongs to another run, with the differences.
@@ -94,10 +94,15 @@ def choose(config: RunConfig, out: Path | None, resume: str, log: Callable[[str]
         return Start(_new_folder(config))
     if not registry.is_run(folder):
         return Start(_free(folder))
-    require_same(registry.Run(folder).record["config"], values(config), folder)
+    run, saved = registry.Run(folder), _newest(folder, log)
+    if saved is None and run.status != "finished":
+        return Start(folder)  # nothing was learnt there yet, so a repaired config may take the folder over
+    require_same(run.record["config"], values(config), folder)
     if finished(config, folder):
         return Start(folder, finished=True)
-    return Start(folder, _newest(folder, log))
+    for key, old, new in _told(run.record["config"], values(config)):
+        log(f"`{key}` was {_show(old)} and is {_show(new)} from here on")
+    return Start(folder, saved)
 
 
 def finished(config: RunConfig, folder: Path) -> bool:
@@ -183,6 +188,14 @@ def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[
         (key, old.get(key), new.get(key))
         for key in keys
         if old.get(key) != new.get(key) and not _MAY_CHANGE.fullmatch(key)
+    ]
+
+
+def _told(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """What may change and still alters the rest of the run: its length, with the schedule, and the learning rate."""
+    old, new = dict(_flat(saved)), dict(_flat(now))
+    return [
+        (key, old.get(key), new.get(key)) for key in ("epochs", "steps", "optimizer.lr") if old.get(key) != new.get(key)
     ]
 
 
