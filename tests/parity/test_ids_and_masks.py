@@ -113,9 +113,7 @@ class Side:
         """
         absent = [{k: v for k, v in m.items() if k != "content" or v is not None} for m in row["messages"]]
         empty = [
-            {**m, "content": ""}
-            if m["role"] == "assistant" and m.get("tool_calls") and m.get("content") is None
-            else m
+            {**m, "content": ""} if m["role"] == "assistant" and m.get("tool_calls") and m.get("content") is None else m
             for m in row["messages"]
         ]
         for messages in (row["messages"], absent, empty):
@@ -233,22 +231,30 @@ def test_generation_blocks_give_the_masks_of_prefixes_where_those_are_proven(nam
     assert compared >= 8
 
 
-@pytest.mark.parametrize("tagged", [True, False])
-def test_calls_without_content_have_the_ids_and_masks_of_calls_with_empty_content(tagged):
-    """In a template that needs a text, which transformers refuses without one."""
-    source = builtin("qwen3") if tagged else untagged(builtin("qwen3"))
-    strict = "{%- for m in messages if m.role == 'assistant' %}{%- set text = '' + m.content %}{%- endfor %}"
-    side = Side(fixture("chatml_tokenizer.json"), strict + source, {"eos_token": "<|im_end|>"}, special_in_text="parse")
+NEEDS_A_TEXT = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content }}"
+    "{% for call in m.tool_calls or [] %}{{ call.function | tojson }}{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+@pytest.mark.parametrize("content", [{}, {"content": None}], ids=["absent", "null"])
+def test_calls_without_content_have_the_ids_and_masks_of_calls_with_empty_content(content):
+    """In a template that needs a text, so that transformers refuses the row as it stands."""
+    special = {"eos_token": "<|im_end|>"}
+    side = Side(fixture("chatml_tokenizer.json"), NEEDS_A_TEXT, special, special_in_text="parse")
     call = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Bern"}}}
-    for content in ({}, {"content": None}):
-        messages = [
+    row = {
+        "messages": [
             {"role": "user", "content": "Is it warm?"},
             {"role": "assistant", **content, "tool_calls": [call]},
             {"role": "tool", "content": "21"},
             {"role": "assistant", "content": "It is."},
         ]
-        assert side.reference({"messages": messages}) is None
-        assert side.check({"messages": messages}) == "equal with another content"
+    }
+    assert side.reference(row) is None
+    assert side.rendered(row)["messages"][1] == {"role": "assistant", "content": "", "tool_calls": [call]}
+    assert side.check(row) == "equal with another content"
 
 
 def test_control_tokens_in_messages_have_the_ids_of_sanitized_ones():

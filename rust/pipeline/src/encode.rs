@@ -298,19 +298,23 @@ impl Encoder {
         Ok(Encoded { text: marked.text, ids: encoding.ids, trained, turns })
     }
 
-    /// The rendering and its answers. A template that refuses a `content` of null, as `in` and `+` do,
-    /// is asked again without it: the call of a tool that stands beside it is what the row is about.
+    /// The rendering and its answers. A template that refuses the row as it stands is asked again
+    /// without `content` that is null, which `in` and `+` can't look into, and then with an empty
+    /// `content` beside calls of tools: the calls are what such a message says.
     fn spans(&self, conversation: &Conversation) -> Result<Spans, RowError> {
         let found = Spans::find(self, conversation);
-        let is_null = |message: &Message| message.content.is_none() && message.content_is_null;
-        match found {
-            Err(error) if error.code == Code::Template && conversation.messages.iter().any(is_null) => {
-                let mut absent = conversation.clone();
-                absent.messages.iter_mut().for_each(|message| message.content_is_null = false);
-                Spans::find(self, &absent).map_err(|_| error)
-            }
-            found => found,
+        let Err(refusal) = &found else { return found };
+        if refusal.code != Code::Template {
+            return found;
         }
+        for other in [without_null, with_empty_content] {
+            let Some(conversation) = other(conversation) else { continue };
+            match Spans::find(self, &conversation) {
+                Err(error) if error.code == Code::Template => {}
+                rendered => return rendered,
+            }
+        }
+        found
     }
 
     /// Which messages carry a loss, in order.
@@ -337,6 +341,38 @@ impl Encoder {
     fn count_rendering(&self) {
         self.counters.renderings.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// The conversation with null `content` left out; None if there is no such message.
+fn without_null(conversation: &Conversation) -> Option<Conversation> {
+    changed(conversation, |message| {
+        let is_null = message.content.is_none() && message.content_is_null;
+        message.content_is_null &= !is_null;
+        is_null
+    })
+}
+
+/// The conversation with an empty `content` where the assistant calls tools and has none; None if
+/// there is no such message.
+fn with_empty_content(conversation: &Conversation) -> Option<Conversation> {
+    changed(conversation, |message| {
+        let calls = message.tool_calls.as_ref().and_then(serde_json::Value::as_array);
+        let only_calls = message.role == "assistant"
+            && message.content.is_none()
+            && calls.is_some_and(|calls| !calls.is_empty());
+        if only_calls {
+            message.content = Some(String::new());
+            message.content_is_null = false;
+        }
+        only_calls
+    })
+}
+
+/// A copy of which some messages were changed; None if none was.
+fn changed(conversation: &Conversation, change: impl Fn(&mut Message) -> bool) -> Option<Conversation> {
+    let mut conversation = conversation.clone();
+    let count = conversation.messages.iter_mut().map(change).filter(|changed| *changed).count();
+    (count > 0).then_some(conversation)
 }
 
 /// Refuse a row of which an answer is nothing but calls of tools that the template does not print:

@@ -20,7 +20,7 @@ use crate::error::EngineError;
 use crate::plan::Plan;
 
 /// Raised whenever the engine would make other tokens, or store them otherwise.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Known {

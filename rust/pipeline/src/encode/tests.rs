@@ -166,6 +166,48 @@ fn null_content_is_tried_as_it_stands_and_calls_are_not_lost_in_silence() {
 }
 
 #[test]
+fn a_call_without_content_is_encoded_like_one_with_empty_content_where_the_template_needs_a_text() {
+    let row = |content: &str| {
+        let row = format!(
+            r#"{{"messages":[{{"role":"user","content":"a"}},{{"role":"assistant",{content}"tool_calls":[{{"function":{{"name":"look"}}}}]}},{{"role":"tool","content":"b"}},{{"role":"assistant","content":"c"}}]}}"#
+        );
+        Document::Conversation(serde_json::from_str(&row).unwrap())
+    };
+    let calls = "{% if m.tool_calls %}{{ m.tool_calls[0].function.name }}{% endif %}";
+    let head = "{{ '<|im_start|>' + m.role + '\n' }}";
+    let asked = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+    let untagged = format!(
+        "{{% for m in messages %}}{head}{{{{ '' + m.content }}}}{calls}{{{{ '<|im_end|>\n' }}}}{{% endfor %}}{asked}"
+    );
+    let tagged = format!(
+        "{{% for m in messages %}}{head}{{% if m.role == 'assistant' %}}{{% generation %}}{{{{ '' + m.content }}}}{calls}<|im_end|>{{% endgeneration %}}{{% else %}}{{{{ m.content }}}}<|im_end|>{{% endif %}}{{{{ '\n' }}}}{{% endfor %}}{asked}"
+    );
+    for template in [&untagged, &tagged] {
+        let side = encoder(template, EncodeOptions::default());
+        let expected = side.encode(&row(r#""content":"","#)).unwrap();
+        assert_eq!(trained_texts(&side, &expected), ["look<|im_end|>", "c<|im_end|>"]);
+        for content in ["", r#""content":null,"#] {
+            assert_eq!(side.encode(&row(content)).unwrap(), expected);
+        }
+    }
+    // what the template refuses for another reason stays refused, in the words of the first refusal
+    let refused = format!("{untagged}{{{{ '' + nothing }}}}");
+    let error = encoder(&refused, EncodeOptions::default()).encode(&row("")).unwrap_err();
+    assert_eq!(error.code, Code::Template);
+    // a call that isn't printed stays refused, and so does an answer of neither a text nor a call
+    let silent = encoder(&untagged.replace(calls, ""), EncodeOptions::default());
+    assert!(silent.encode(&row("")).unwrap_err().reason.contains("`look`"));
+    let nothing = r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","tool_calls":[]}]}"#;
+    let nothing = Document::Conversation(serde_json::from_str(nothing).unwrap());
+    let error = encoder(&untagged, EncodeOptions::default()).encode(&nothing).unwrap_err();
+    assert_eq!(error.code, Code::Template);
+    // and a template that tells an absent text from an empty one is asked with the row as it stands
+    let tells = untagged.replace("'' + m.content", "m.content if m.content is defined else 'none'");
+    let encoded = encoder(&tells, EncodeOptions::default()).encode(&row("")).unwrap();
+    assert!(encoded.text.contains("nonelook"), "{}", encoded.text);
+}
+
+#[test]
 fn an_answer_that_begins_a_conversation_has_no_provable_prompt() {
     let untagged = encoder(UNTAGGED, EncodeOptions::default());
     let only =
