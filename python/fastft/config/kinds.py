@@ -159,8 +159,8 @@ class Stage(Member):
     family: ClassVar[Registry[Any]] = STAGES
     columns: ClassVar[tuple[str, ...]] = ("input_ids", "targets")
     """What the data engine must deliver."""
-    rows: ClassVar[Literal["conversation", "text"]] = "conversation"
-    """What a row of the data is."""
+    rows: ClassVar[Literal["conversation", "text", "preference", "labelled"]] = "conversation"
+    """What a row of the data is; `preference` is a prompt with its answers, best first."""
 
     def train_on(self) -> str:
         """Which tokens carry a loss: `responses`, `last_response` or `all`."""

@@ -224,6 +224,9 @@ impl Encoder {
         match document {
             Document::Conversation(conversation) => self.conversation(conversation),
             Document::Text(text) => self.text(text),
+            Document::Ranked { .. } | Document::Labelled { .. } => {
+                Err(RowError::new(Code::Role, "preference data is not encoded yet"))
+            }
         }
     }
 
@@ -269,6 +272,16 @@ impl Encoder {
     }
 
     fn conversation(&self, conversation: &Conversation) -> Result<Encoded, RowError> {
+        if let Some(index) = conversation.messages.iter().position(Message::has_media) {
+            let reason = "the message refers to media, which training on text can't use";
+            return Err(RowError::new(Code::Media, reason).at(format!("messages[{index}].content")));
+        }
+        if conversation.messages.iter().any(|message| !matches!(message.weight, None | Some(0.0 | 1.0))) {
+            return Err(RowError::new(
+                Code::Type,
+                "a message's weight other than 0 and 1 is not encoded yet",
+            ));
+        }
         let stripped;
         let conversation = if self.options.thinking == Thinking::Strip {
             stripped = without_thinking(conversation);
@@ -329,7 +342,7 @@ impl Encoder {
                     TrainOn::LastResponse => Some(index) == last,
                     TrainOn::Responses | TrainOn::All => true,
                 };
-                is_answer(message) && message.train.unwrap_or(by_rule)
+                is_answer(message) && message.train().unwrap_or(by_rule)
             })
             .collect();
         if chosen.is_empty() && self.options.train_on != TrainOn::All {
@@ -381,7 +394,7 @@ fn check_calls(conversation: &Conversation, text: &str) -> Result<(), RowError> 
     for (index, message) in conversation.messages.iter().enumerate() {
         let silent = message.content.as_deref().is_none_or(|content| content.trim().is_empty());
         let calls = message.tool_calls.as_ref().and_then(serde_json::Value::as_array);
-        let (true, true, Some(calls)) = (silent, message.train != Some(false), calls) else { continue };
+        let (true, true, Some(calls)) = (silent, message.train() != Some(false), calls) else { continue };
         let name = |call: &serde_json::Value| {
             let name = call.get("function").unwrap_or(call).get("name")?.as_str()?;
             name.is_ascii().then(|| name.to_owned())

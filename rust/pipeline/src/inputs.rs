@@ -71,7 +71,7 @@ pub fn open(plan: &Plan, source: &SourcePlan, files: &Files) -> Result<Opened, E
                 format!("source `{}` has a format of conversations, but the file is plain text", source.name);
             return refuse(message, "set the source's format to `text`, or give it rows of JSON");
         }
-        if is_text && plan.rows == Rows::Conversation {
+        if is_text && plan.rows != Rows::Text {
             let message =
                 format!("source `{}` is plain text, but the stage learns from conversations", source.name);
             return refuse(message, "use the stage `pretrain`, or name the source's `format`");

@@ -50,6 +50,9 @@ pub fn preview(plan: &Plan, chat: &Encoder, rows: usize) -> Result<Vec<Value>, E
                     Err(error) => {
                         entry.insert("code".into(), json!(error.code.as_str()));
                         entry.insert("reason".into(), json!(error.reason));
+                        if let Some(at) = error.at {
+                            entry.insert("at".into(), json!(at));
+                        }
                     }
                 }
                 shown.push(entry.into());

@@ -27,6 +27,9 @@ pub struct Rejected {
     pub code: String,
     /// One sentence.
     pub reason: String,
+    /// The JSON path in the row; absent where the whole row is meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
     /// The first 2 KB; bytes that are no UTF-8 are shown as U+FFFD.
     pub row: String,
 }
@@ -42,6 +45,7 @@ impl Rejected {
             source: source.to_owned(),
             code: error.code.as_str().to_owned(),
             reason: error.reason.clone(),
+            at: error.at.clone(),
             row: String::from_utf8_lossy(&bytes[..bytes.len().min(KEPT_BYTES)]).into_owned(),
         }
     }

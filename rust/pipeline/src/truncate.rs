@@ -39,7 +39,6 @@ pub fn truncate(
         return Ok(Cut::Whole(encoded));
     }
     match (rule, document) {
-        (Truncate::Drop, _) => Ok(Cut::Dropped),
         (Truncate::Error, _) => Err(RowError::new(
             Code::TooLong,
             format!("the row has {length} tokens, `max_length` is {max_length}"),
@@ -53,9 +52,7 @@ pub fn truncate(
         (Truncate::Turns, Document::Conversation(conversation)) => turns(conversation, chat, max_length)
             .map(|cut| cut.map_or(Cut::Dropped, |cut| shortened(length, cut))),
         (Truncate::Split, Document::Text(_)) => Ok(Cut::Pieces(split(&encoded, max_length))),
-        (Truncate::Turns, Document::Text(_)) | (Truncate::Split, Document::Conversation(_)) => {
-            Ok(Cut::Dropped)
-        }
+        (Truncate::Drop | Truncate::Turns | Truncate::Split, _) => Ok(Cut::Dropped),
     }
 }
 

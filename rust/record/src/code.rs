@@ -43,11 +43,17 @@ pub enum Code {
     /// A NUL byte in the row.
     #[serde(rename = "E_NUL")]
     Nul,
+    /// The row refers to pictures, films or sounds, and text is what is learnt.
+    #[serde(rename = "E_MEDIA")]
+    Media,
+    /// Answers that can't be compared: they have no common prompt, or are the same.
+    #[serde(rename = "E_PAIR")]
+    Pair,
 }
 
 impl Code {
     /// All codes, in the order of the enum.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Json,
         Self::Utf8,
         Self::Type,
@@ -60,6 +66,8 @@ impl Code {
         Self::Mask,
         Self::Tokenizer,
         Self::Nul,
+        Self::Media,
+        Self::Pair,
     ];
 
     /// The code as reports print it.
@@ -78,6 +86,8 @@ impl Code {
             Self::Mask => "E_MASK",
             Self::Tokenizer => "E_TOKENIZER",
             Self::Nul => "E_NUL",
+            Self::Media => "E_MEDIA",
+            Self::Pair => "E_PAIR",
         }
     }
 }
@@ -90,24 +100,44 @@ impl fmt::Display for Code {
 
 /// What is wrong with one row; its place is known to whoever read it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{code}: {reason}")]
+#[error("{code}: {reason}{}", self.place())]
 pub struct RowError {
     /// The kind of trouble.
     pub code: Code,
     /// One sentence for a person, without a full stop.
     pub reason: String,
+    /// The JSON path in the row, as `messages[2].content`; absent where the whole row is meant.
+    pub at: Option<String>,
 }
 
 impl RowError {
     /// An error from its code and reason.
     pub fn new(code: Code, reason: impl Into<String>) -> Self {
-        Self { code, reason: reason.into() }
+        Self { code, reason: reason.into(), at: None }
+    }
+
+    /// The same error at a place of the row.
+    #[must_use]
+    pub fn at(mut self, path: impl Into<String>) -> Self {
+        self.at = Some(path.into());
+        self
+    }
+
+    fn place(&self) -> String {
+        self.at.as_ref().map(|path| format!(" (at `{path}`)")).unwrap_or_default()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_place_is_printed_behind_the_reason() {
+        let error = RowError::new(Code::Empty, "`content` is empty");
+        assert_eq!(error.to_string(), "E_EMPTY: `content` is empty");
+        assert_eq!(error.at("messages[2]").to_string(), "E_EMPTY: `content` is empty (at `messages[2]`)");
+    }
 
     #[test]
     fn the_serialised_code_is_the_printed_one() {

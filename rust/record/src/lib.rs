@@ -11,6 +11,6 @@ pub mod random;
 
 pub use books::{Books, SourceBooks, Unbalanced};
 pub use code::{Code, RowError};
-pub use conversation::{Conversation, Document, Message};
+pub use conversation::{Conversation, Document, Message, Part, TextRole};
 pub use hash::KeyHasher;
 pub use random::{Permutation, keyed_fraction, mix};

@@ -67,7 +67,7 @@ pub(super) fn sharegpt(row: &mut Map<String, Value>, names: &ShareGpt) -> Result
             };
             Message::new(role, content)
         };
-        message.train = train;
+        message.weight = train.map(f32::from);
         messages.push(message);
     }
     if !messages.iter().any(|message| message.role != "system") {
@@ -90,7 +90,7 @@ pub(super) fn openai(row: &mut Map<String, Value>, names: &OpenAi) -> Result<Con
                 format!("message {} has the unknown role `{role}`", index + 1),
             ));
         }
-        let mut message = Message { role, train: train_flag(&turn)?, ..Message::default() };
+        let mut message = Message { role, weight: train_flag(&turn)?.map(f32::from), ..Message::default() };
         for key in ["reasoning_content", "reasoning", "thinking"] {
             if message.reasoning.is_none() {
                 message.reasoning = optional(&mut turn, key)?;
@@ -107,7 +107,7 @@ pub(super) fn openai(row: &mut Map<String, Value>, names: &OpenAi) -> Result<Con
         content(&mut message, turn.get_mut(&names.content_tag).map(Value::take), &names.content_tag)?;
         let silent = message.content.as_deref().is_none_or(|text| text.trim().is_empty());
         if message.role == "assistant"
-            && message.train != Some(false)
+            && message.train() != Some(false)
             && silent
             && message.tool_calls.is_none()
         {

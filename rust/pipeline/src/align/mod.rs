@@ -44,10 +44,9 @@ pub fn exact_numbers(document: &Document, text: &str) -> Result<(), RowError> {
             _ => false,
         }
     }
-    let Document::Conversation(conversation) = document else { return Ok(()) };
-    let calls = conversation.messages.iter().filter_map(|message| message.tool_calls.as_ref());
+    let calls = document.messages().filter_map(|message| message.tool_calls.as_ref());
     // a float such as 1e300 is as large and is read right; only digits in a row are a whole number
-    if calls.chain(&conversation.tools).any(large)
+    if calls.chain(document.tools()).any(large)
         && text.split(|c: char| !c.is_ascii_digit()).any(|digits| digits.len() >= 19)
     {
         let reason = "a whole number in the tools or their calls has more than 64 bits; make it a string";
@@ -105,6 +104,7 @@ fn type_name(value: &Value) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use fastft_record::Message;
     use serde_json::json;
 
     use super::*;
@@ -114,6 +114,7 @@ mod tests {
         match align(row, format).unwrap() {
             Document::Conversation(conversation) => serde_json::to_value(conversation).unwrap(),
             Document::Text(text) => json!(text),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -187,7 +188,7 @@ mod tests {
         assert_eq!(found.messages[0].content.as_deref(), Some("ab"));
         assert_eq!(found.messages[1].reasoning.as_deref(), Some("r"));
         assert_eq!(
-            found.messages.iter().map(|m| m.train).collect::<Vec<_>>(),
+            found.messages.iter().map(Message::train).collect::<Vec<_>>(),
             [Some(false), Some(true), None, Some(false)]
         );
         assert_eq!(found.messages[2].tool_call_id.as_deref(), Some("1"));

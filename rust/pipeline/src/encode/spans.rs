@@ -106,7 +106,7 @@ impl Spans {
         let view = View::marked(encoder, conversation)?;
         let len = conversation.messages.len();
         let everything = encoder.options.train_on == TrainOn::All;
-        let silent = everything && conversation.messages.iter().any(|message| message.train == Some(false));
+        let silent = everything && conversation.messages.iter().any(|message| message.train() == Some(false));
         let by_tags =
             matches!(&encoder.renderer, Some(Renderer::Rust(template)) if template.has_generation());
         let (text, mut answers) = if everything {
@@ -245,7 +245,7 @@ fn spoken(
     }
     let ends = turns[1..].iter().copied().chain(std::iter::once(len));
     let spans = turns.iter().copied().zip(ends).zip(&conversation.messages);
-    Ok(spans.filter(|(_, message)| message.train != Some(false)).map(|(span, _)| span).collect())
+    Ok(spans.filter(|(_, message)| message.train() != Some(false)).map(|(span, _)| span).collect())
 }
 
 /// Every string of a conversation.
