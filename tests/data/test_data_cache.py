@@ -82,7 +82,7 @@ def test_another_tokenizer_changes_the_key(kitchen: Kitchen, rows: Path) -> None
 
 def test_a_damaged_store_is_made_anew(kitchen: Kitchen, rows: Path) -> None:
     first = kitchen.prepare(rows)
-    tokens = first.train.folder / "tokens-00000.arrow"
+    tokens = first.train.folder / "000000-00000.arrow"
     want = tokens.read_bytes()
     del first
     flipped = want[:1000] + bytes([want[1000] ^ 1]) + want[1001:]
@@ -106,7 +106,7 @@ def test_a_store_without_its_list_of_rejected_rows_is_made_anew(kitchen: Kitchen
 
 def test_a_damaged_store_is_not_opened(kitchen: Kitchen, rows: Path) -> None:
     folder = kitchen.prepare(rows).train.folder
-    tokens = folder / "tokens-00000.arrow"
+    tokens = folder / "000000-00000.arrow"
     want = bytearray(tokens.read_bytes())
     want[1000] ^= 1
     tokens.unlink()

@@ -243,7 +243,7 @@ def test_threads_change_no_byte(kitchen: Kitchen, tmp_path: Path) -> None:
     for threads in (1, 8):
         alone = Kitchen(kitchen.tokenizer, tmp_path / f"cache-{threads}")
         stores.append(alone.prepare(path, threads=threads).train.folder)
-    for file in ("tokens-00000.arrow", "rejected.jsonl", "manifest.json"):
+    for file in ("000000-00000.arrow", "rejected.jsonl", "manifest.json"):
         assert (stores[0] / file).read_bytes() == (stores[1] / file).read_bytes()
 
 
@@ -251,7 +251,7 @@ def test_other_programs_read_the_store(kitchen: Kitchen, rows: Path) -> None:
     import pyarrow as pa
 
     store = kitchen.prepare(rows).train
-    with pa.memory_map(str(store.folder / "tokens-00000.arrow")) as source:
+    with pa.memory_map(str(store.folder / "000000-00000.arrow")) as source:
         table = pa.ipc.open_file(source).read_all()
     assert table.num_rows == 40
     assert str(table.schema.field("ids").type).startswith("list<item: uint16")

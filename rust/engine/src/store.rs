@@ -82,6 +82,17 @@ impl Store {
         Ok((ids, self.inner.spans(document).to_vec()))
     }
 
+    /// Weights of a document's trained runs; empty when all are 1.
+    fn weights(&self, index: usize) -> PyResult<Vec<f32>> {
+        Ok(self.inner.weights(self.at(index)?).to_vec())
+    }
+
+    /// `(rank, variant)` of a document: see the store's columns.
+    fn kind(&self, index: usize) -> PyResult<(u8, u16)> {
+        let document = self.at(index)?;
+        Ok((self.inner.rank(document), self.inner.variant(document)))
+    }
+
     /// Where a document came from: `(source, file, row, line)`, numbers into the manifest.
     fn place(&self, index: usize) -> PyResult<(u32, u32, u64, u64)> {
         let place = self.inner.place(self.at(index)?);

@@ -13,14 +13,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use fastft_record::KeyHasher;
-use fastft_source::FileMap;
 use serde::{Deserialize, Serialize};
 
 use crate::error::EngineError;
 use crate::plan::Plan;
+use crate::store::digest;
 
 /// Raised whenever the engine would make other tokens, or store them otherwise.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Known {
@@ -63,7 +63,7 @@ impl Digests {
         {
             return Ok((known.digest.clone(), known.size));
         }
-        let digest = blake3::hash(&FileMap::open(file)?).to_hex()[..32].to_owned();
+        let digest = digest(file)?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let settled = i128::try_from(now.saturating_sub(Duration::from_secs(2)).as_nanos()).unwrap_or(0);
         if mtime_ns < settled && ctime_ns < settled {
@@ -96,29 +96,55 @@ impl Digests {
 /// The files of one source with their digests and sizes.
 pub type Files = Vec<(PathBuf, String, u64)>;
 
-/// The key of the plan's token store.
+/// What the tokens of the plan's store depend on, by name: the key is made of it, and two stores are
+/// told apart by it. Long values stand as their digests.
 #[must_use]
-pub fn key(plan: &Plan, files: &[Files]) -> String {
-    let mut hasher = KeyHasher::new("fastft tokens");
-    hasher.field("version", FORMAT_VERSION.to_le_bytes());
-    for (source, files) in plan.sources.iter().zip(files) {
-        hasher.field("source", &source.name);
-        hasher.field("format", serde_json::to_vec(&source.format).unwrap_or_default());
-        hasher.field("rows", format!("{:?}", source.rows));
-        for (path, digest, _) in files {
+pub fn fields(plan: &Plan, files: &[Files]) -> Vec<(String, String)> {
+    let mut fields = vec![("version".to_owned(), FORMAT_VERSION.to_string())];
+    let mut add = |name: String, value: String| {
+        let value = match value.len() {
+            0..=256 => value,
+            _ => format!("blake3 {}", &blake3::hash(value.as_bytes()).to_hex()[..32]),
+        };
+        fields.push((name, value));
+    };
+    for (index, (source, files)) in plan.sources.iter().zip(files).enumerate() {
+        add(format!("sources[{index}].name"), source.name.clone());
+        add(format!("sources[{index}].format"), json(&source.format));
+        add(format!("sources[{index}].rows"), json(&source.rows));
+        for (number, (path, digest, _)) in files.iter().enumerate() {
             // reports name rows by path, so a store belongs to the path it was made from
-            hasher.field("path", path.to_string_lossy().as_bytes()).field("digest", digest);
+            add(format!("sources[{index}].files[{number}].path"), path.to_string_lossy().into_owned());
+            add(format!("sources[{index}].files[{number}].digest"), digest.clone());
         }
     }
-    hasher
-        .field("rows", format!("{:?}", plan.rows))
-        .field("tokenizer", &plan.tokenizer.key)
-        .field("vocab_size", plan.tokenizer.vocab_size.to_le_bytes())
-        .field("special tokens", format!("{:?}", plan.tokenizer.special_tokens))
-        .field("template", plan.tokenizer.template.as_deref().unwrap_or_default())
-        .field("template key", &plan.tokenizer.template_key)
-        .field("encode", format!("{:?}", plan.encode))
-        .field("max_length", plan.max_length.to_le_bytes())
-        .field("truncate", format!("{:?}", plan.truncate));
+    for (name, value) in [
+        ("rows", format!("{:?}", plan.rows)),
+        ("tokenizer", plan.tokenizer.key.clone()),
+        ("vocab_size", plan.tokenizer.vocab_size.to_string()),
+        ("special_tokens", json(&plan.tokenizer.special_tokens)),
+        ("template", plan.tokenizer.template.clone().unwrap_or_default()),
+        ("template_key", plan.tokenizer.template_key.clone()),
+        ("encode", format!("{:?}", plan.encode)),
+        ("max_length", plan.max_length.to_string()),
+        ("truncate", format!("{:?}", plan.truncate)),
+        ("unit_bytes", plan.unit_bytes.to_string()),
+    ] {
+        add(name.to_owned(), value);
+    }
+    fields
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// The key of the plan's token store.
+#[must_use]
+pub fn key(fields: &[(String, String)]) -> String {
+    let mut hasher = KeyHasher::new("fastft tokens");
+    for (name, value) in fields {
+        hasher.field(name, value);
+    }
     hasher.key()
 }

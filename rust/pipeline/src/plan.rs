@@ -94,6 +94,9 @@ pub struct Plan {
     /// Worker threads; 0 is one a core.
     #[serde(default)]
     pub threads: usize,
+    /// Bytes of the data that are one unit of work; 0 is chosen by the size of the data.
+    #[serde(default)]
+    pub unit_bytes: u64,
     /// Folder of all token stores.
     pub cache: PathBuf,
 }

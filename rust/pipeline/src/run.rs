@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -20,7 +21,9 @@ use crate::inputs::{self, Opened};
 use crate::key::{self, Digests, Files};
 use crate::plan::{Plan, Truncate};
 use crate::quarantine::Quarantine;
-use crate::store::{InputFile, Manifest, Part, REJECTED, Source, Store, Writer};
+use crate::store::{
+    self, InputFile, LEFT_OUT, MANIFEST, Manifest, Part, PartWriter, REJECTED, Section, Source, Stamps, Store,
+};
 use crate::sweep::Workplace;
 use crate::worker::{Done, Input, Rules};
 
@@ -51,7 +54,7 @@ pub fn plan_key(plan: &Plan) -> Result<(String, Vec<Files>), EngineError> {
     let mut digests = Digests::open(plan.cache.join("digests.json"));
     let files = inputs::files(plan, &mut digests)?;
     digests.save()?;
-    Ok((key::key(plan, &files), files))
+    Ok((key::key(&key::fields(plan, &files)), files))
 }
 
 /// Make the plan's token store, unless it is there.
@@ -125,7 +128,7 @@ fn make(
     folder: &Path,
     key: &str,
 ) -> Result<(), EngineError> {
-    let mut writer = Writer::create(folder, plan.tokenizer.vocab_size)?;
+    let mut writer = Parts { folder, vocab_size: plan.tokenizer.vocab_size, open: None, sections: Vec::new() };
     let mut quarantine = Quarantine::create(&folder.join(REJECTED))?;
     let listed: Vec<InputFile> = (0u32..)
         .zip(files)
@@ -181,13 +184,61 @@ fn make(
         return Err(EngineError::Cancelled);
     }
     quarantine.finish()?;
-    let rejected = Part::describe(folder, REJECTED, 0)?;
+    fs::write(folder.join(LEFT_OUT), "").map_err(EngineError::io(folder))?;
+    let lists = vec![Part::describe(folder, REJECTED, 0)?, Part::describe(folder, LEFT_OUT, 0)?];
     let books = Books::close(plan.sources.iter().map(|source| source.name.clone()).zip(books))?;
-    writer.finish(Manifest {
-        rejected: Some(rejected),
+    writer.close()?;
+    let manifest = Manifest {
+        lists,
+        parts: writer.sections,
+        key_fields: key::fields(plan, files),
         ..manifest(plan, opened, encoder, listed, books, key)
-    })?;
-    Ok(())
+    };
+    write_manifest(folder, &manifest)
+}
+
+fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<(), EngineError> {
+    let path = folder.join(MANIFEST);
+    let write = || -> std::io::Result<()> {
+        let parts = manifest.parts.iter().map(|section| &section.part);
+        Stamps::write(folder, parts.chain(&manifest.lists))?;
+        let mut file = fs::File::create(&path)?;
+        file.write_all(&serde_json::to_vec_pretty(manifest)?)?;
+        file.sync_all()?;
+        fs::File::open(folder)?.sync_all()
+    };
+    write().map_err(EngineError::io(&path))
+}
+
+/// One part a file.
+struct Parts<'a> {
+    folder: &'a Path,
+    vocab_size: u32,
+    open: Option<(u32, u32, PartWriter)>,
+    sections: Vec<Section>,
+}
+
+impl Parts<'_> {
+    fn push(&mut self, encoded: &crate::encode::Encoded, place: store::Place) -> Result<(), EngineError> {
+        if self.open.as_ref().is_none_or(|open| open.1 != place.file) {
+            self.close()?;
+            let name = format!("{:06}-00000.arrow", place.file);
+            self.open =
+                Some((place.source, place.file, PartWriter::new(self.folder, &name, self.vocab_size)));
+        }
+        match &mut self.open {
+            Some((_, _, part)) => part.push(encoded, &[], place),
+            None => Ok(()),
+        }
+    }
+
+    fn close(&mut self) -> Result<(), EngineError> {
+        let Some((source, file, part)) = self.open.take() else { return Ok(()) };
+        if let Some(part) = part.finish()? {
+            self.sections.push(Section { part, source, file, first_row: 0, first_line: 0 });
+        }
+        Ok(())
+    }
 }
 
 /// Cut the files into numbered chunks; ends when all is cut, the run is cancelled or the receivers are gone.
@@ -235,7 +286,7 @@ fn work(rules: &Rules<'_>, tasks: &Receiver<Task<'_>>, results: &Sender<Answer>,
 fn collect(
     plan: &Plan,
     inbox: Inbox<'_>,
-    writer: &mut Writer,
+    writer: &mut Parts<'_>,
     quarantine: &mut Quarantine,
     books: &mut [SourceBooks],
 ) -> Result<(), EngineError> {
@@ -257,7 +308,7 @@ fn collect(
             quarantine.push(rejected)?;
         }
         for (encoded, place) in &done.documents {
-            writer.push(&encoded.ids, &encoded.trained, *place)?;
+            writer.push(encoded, *place)?;
         }
         books[source as usize].merge(&done.books);
         Ok(())
@@ -297,11 +348,12 @@ fn manifest(
     Manifest {
         version: key::FORMAT_VERSION,
         key: key.to_owned(),
-        id_bits: 0,
+        id_bits: store::id_bits(plan.tokenizer.vocab_size),
         max_length: plan.max_length,
-        documents: 0,
+        documents: books.total.pieces,
         parts: Vec::new(),
-        rejected: None,
+        lists: Vec::new(),
+        key_fields: Vec::new(),
         files,
         sources: sources.collect(),
         books,

@@ -87,6 +87,8 @@ impl Rules<'_> {
                 row: number,
                 line: row.line,
                 hash: hash(bytes),
+                rank: 0,
+                variant: 0,
             };
             let before = done.books.tokens;
             let result = match row.fault {

@@ -62,7 +62,7 @@ fn prepare(content: &[u8], name: &str, threads: usize) -> (Vec<Vec<u8>>, Value, 
             ids
         })
         .collect();
-    let files = vec![read("tokens-00000.arrow"), lines_without_path(&read("rejected.jsonl"), &path)];
+    let files = vec![read("000000-00000.arrow"), lines_without_path(&read("rejected.jsonl"), &path)];
     fs::remove_dir_all(folder).unwrap();
     (files, manifest, documents)
 }

@@ -3,11 +3,12 @@
 //! For each source and in total, at the end of a run of the engine:
 //!
 //! ```text
-//! read = used + quarantined + dropped + filtered
+//! read = used + filtered + duplicates + quarantined + dropped
 //! ```
 //!
-//! where *quarantined* rows could not be used (with a code), *dropped* rows could have been but an
-//! option said otherwise (too long), and *filtered* rows were set aside by choice (the split).
+//! where *filtered* rows were left out by a rule of cleaning, *duplicates* are like an earlier row,
+//! *quarantined* rows could not be used (with a code), and *dropped* rows could have been but an option
+//! said otherwise (too long).
 
 use std::collections::BTreeMap;
 
@@ -26,8 +27,20 @@ pub struct SourceBooks {
     pub quarantined: BTreeMap<String, u64>,
     /// Good rows left out because an option says so, by reason.
     pub dropped: BTreeMap<String, u64>,
-    /// Good rows that belong elsewhere, by rule.
+    /// Good rows left out by a rule of cleaning, by rule.
     pub filtered: BTreeMap<String, u64>,
+    /// Good rows that are like an earlier one, by `exact` or `near`.
+    #[serde(default)]
+    pub duplicates: BTreeMap<String, u64>,
+    /// Used rows that cleaning changed, by what it did; a row may be counted under several names.
+    #[serde(default)]
+    pub repaired: BTreeMap<String, u64>,
+    /// Augmented copies in the store, besides the rows.
+    #[serde(default)]
+    pub augmented: u64,
+    /// What was noticed on the way, by name.
+    #[serde(default)]
+    pub notes: BTreeMap<String, u64>,
     /// Documents in the store: more than `used` where long texts were split.
     pub pieces: u64,
     /// Rows that were cut to `max_length`.
@@ -42,6 +55,10 @@ pub struct SourceBooks {
     pub bytes: u64,
 }
 
+fn count(counts: &mut BTreeMap<String, u64>, name: &str) {
+    *counts.entry(name.to_owned()).or_default() += 1;
+}
+
 /// The books do not balance: rows were lost without a record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the books of `{source_name}` do not balance: {read} rows read, {accounted} accounted for")]
@@ -50,24 +67,34 @@ pub struct Unbalanced {
     pub source_name: String,
     /// Rows read.
     pub read: u64,
-    /// Rows used, quarantined, dropped and filtered.
+    /// Rows with a known end.
     pub accounted: u64,
 }
 
 impl SourceBooks {
     /// Note a row that can't be used.
     pub fn quarantine(&mut self, code: Code) {
-        *self.quarantined.entry(code.as_str().to_owned()).or_default() += 1;
+        count(&mut self.quarantined, code.as_str());
     }
 
     /// Note a good row that an option leaves out.
     pub fn drop_row(&mut self, reason: &str) {
-        *self.dropped.entry(reason.to_owned()).or_default() += 1;
+        count(&mut self.dropped, reason);
     }
 
-    /// Note a good row that belongs elsewhere.
+    /// Note a good row that a rule leaves out.
     pub fn filter(&mut self, rule: &str) {
-        *self.filtered.entry(rule.to_owned()).or_default() += 1;
+        count(&mut self.filtered, rule);
+    }
+
+    /// Note a good row that is like an earlier one.
+    pub fn duplicate(&mut self, kind: &str) {
+        count(&mut self.duplicates, kind);
+    }
+
+    /// Note what cleaning changed in a row.
+    pub fn repair(&mut self, name: &str) {
+        count(&mut self.repaired, name);
     }
 
     /// Rows set aside, over all codes.
@@ -79,10 +106,12 @@ impl SourceBooks {
     /// Rows with a known end.
     #[must_use]
     pub fn accounted(&self) -> u64 {
+        let all = |counts: &BTreeMap<String, u64>| counts.values().sum::<u64>();
         self.used
             + self.num_quarantined()
-            + self.dropped.values().sum::<u64>()
-            + self.filtered.values().sum::<u64>()
+            + all(&self.dropped)
+            + all(&self.filtered)
+            + all(&self.duplicates)
     }
 
     /// Add the counts of another part of the same source.
@@ -95,10 +124,14 @@ impl SourceBooks {
         self.tokens += other.tokens;
         self.trained_tokens += other.trained_tokens;
         self.bytes += other.bytes;
+        self.augmented += other.augmented;
         for (mine, theirs) in [
             (&mut self.quarantined, &other.quarantined),
             (&mut self.dropped, &other.dropped),
             (&mut self.filtered, &other.filtered),
+            (&mut self.duplicates, &other.duplicates),
+            (&mut self.repaired, &other.repaired),
+            (&mut self.notes, &other.notes),
         ] {
             for (key, count) in theirs {
                 *mine.entry(key.clone()).or_default() += count;

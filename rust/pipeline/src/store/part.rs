@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use fastft_source::FileMap;
 use serde::{Deserialize, Serialize};
 
 use crate::error::EngineError;
@@ -103,6 +103,17 @@ fn stamp(meta: &fs::Metadata) -> Stamp {
     (meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec()), meta.ino())
 }
 
-fn digest(path: &Path) -> Result<String, EngineError> {
-    Ok(blake3::hash(&FileMap::open(path)?).to_hex()[..32].to_owned())
+/// BLAKE3 of a file, read in blocks: a map of a large file would count as our memory.
+///
+/// # Errors
+/// When it can't be read.
+pub fn digest(path: &Path) -> Result<String, EngineError> {
+    let mut file = fs::File::open(path).map_err(EngineError::io(path))?;
+    let (mut hasher, mut block) = (blake3::Hasher::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut block).map_err(EngineError::io(path))? {
+            0 => return Ok(hasher.finalize().to_hex()[..32].to_owned()),
+            read => hasher.update(&block[..read]),
+        };
+    }
 }

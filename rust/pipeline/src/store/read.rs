@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{UInt16Type, UInt32Type, UInt64Type};
-use arrow_array::{ListArray, RecordBatch, UInt32Array, UInt64Array};
+use arrow_array::types::{Float32Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
+use arrow_array::{ListArray, RecordBatch, UInt8Array, UInt16Array, UInt32Array, UInt64Array};
 use arrow_buffer::Buffer;
 use arrow_ipc::convert::try_fb_to_schema;
 use arrow_ipc::reader::{FileDecoder, read_footer_length};
@@ -14,7 +14,7 @@ use arrow_ipc::root_as_footer;
 use fastft_source::FileMap;
 
 use super::write::Place;
-use super::{MANIFEST, Manifest, Stamps};
+use super::{LEFT_OUT, MANIFEST, Manifest, REJECTED, Stamps};
 use crate::error::EngineError;
 use crate::key::FORMAT_VERSION;
 use crate::order::to_u32;
@@ -56,10 +56,15 @@ impl Document<'_> {
 #[derive(Debug)]
 struct Batch {
     first: u32,
+    section: usize,
     ids: ListArray,
     spans: ListArray,
-    numbers: [UInt32Array; 2],
-    places: [UInt64Array; 3],
+    weights: ListArray,
+    rank: UInt8Array,
+    variant: UInt16Array,
+    row: UInt32Array,
+    line: UInt32Array,
+    hash: UInt64Array,
 }
 
 /// An open store.
@@ -90,21 +95,22 @@ impl Store {
         }
         let mut store =
             Self { folder: folder.to_owned(), manifest, batches: Vec::new(), lengths: Vec::new() };
-        let rejected = store.manifest.rejected.as_ref();
-        let rejected = rejected
-            .ok_or_else(|| EngineError::store(&path, "it does not name the list of rejected rows"))?;
         let stamps = Stamps::open(folder);
-        rejected.check(folder, &stamps)?;
-        for part in store.manifest.parts.clone() {
-            part.check(folder, &stamps)?;
-            let path = store.folder.join(&part.name);
+        for name in [REJECTED, LEFT_OUT] {
+            let list = store.manifest.lists.iter().find(|list| list.name == name);
+            let list = list.ok_or_else(|| EngineError::store(&path, format!("it does not name {name}")))?;
+            list.check(folder, &stamps)?;
+        }
+        for (index, section) in store.manifest.parts.clone().into_iter().enumerate() {
+            section.part.check(folder, &stamps)?;
+            let path = store.folder.join(&section.part.name);
             let before = store.lengths.len();
             for batch in record_batches(&path)? {
                 store
-                    .add(&batch)
+                    .add(&batch, index)
                     .ok_or_else(|| EngineError::store(&path, "its columns are not as expected"))?;
             }
-            if (store.lengths.len() - before) as u64 != part.documents {
+            if (store.lengths.len() - before) as u64 != section.part.documents {
                 return Err(EngineError::store(
                     &path,
                     "it has another number of documents than the manifest says",
@@ -114,19 +120,23 @@ impl Store {
         Ok(store)
     }
 
-    fn add(&mut self, batch: &RecordBatch) -> Option<()> {
+    fn add(&mut self, batch: &RecordBatch, section: usize) -> Option<()> {
         let list = |name: &str| batch.column_by_name(name)?.as_list_opt::<i32>().cloned();
         let short = |name: &str| batch.column_by_name(name)?.as_primitive_opt::<UInt32Type>().cloned();
-        let long = |name: &str| batch.column_by_name(name)?.as_primitive_opt::<UInt64Type>().cloned();
         let ids = list("ids")?;
         let first = to_u32(self.lengths.len());
         self.lengths.extend(ids.offsets().lengths().map(to_u32));
         self.batches.push(Batch {
             first,
+            section,
             ids,
             spans: list("spans")?,
-            numbers: [short("source")?, short("file")?],
-            places: [long("row")?, long("line")?, long("hash")?],
+            weights: list("weights")?,
+            rank: batch.column_by_name("rank")?.as_primitive_opt::<UInt8Type>().cloned()?,
+            variant: batch.column_by_name("variant")?.as_primitive_opt::<UInt16Type>().cloned()?,
+            row: short("row")?,
+            line: short("line")?,
+            hash: batch.column_by_name("hash")?.as_primitive_opt::<UInt64Type>().cloned()?,
         });
         Some(())
     }
@@ -178,6 +188,36 @@ impl Store {
         &batch.spans.values().as_primitive::<UInt32Type>().values()[range(&batch.spans, index)]
     }
 
+    /// Weights of the runs of trained tokens; empty when all are 1.
+    ///
+    /// # Panics
+    /// When there is no such document.
+    #[must_use]
+    pub fn weights(&self, document: u32) -> &[f32] {
+        let (batch, index) = self.find(document);
+        &batch.weights.values().as_primitive::<Float32Type>().values()[range(&batch.weights, index)]
+    }
+
+    /// 0 for a row's only, best or desirable document, 1 and more for worse ones.
+    ///
+    /// # Panics
+    /// When there is no such document.
+    #[must_use]
+    pub fn rank(&self, document: u32) -> u8 {
+        let (batch, index) = self.find(document);
+        batch.rank.value(index)
+    }
+
+    /// 0 for a row itself, k for its k-th augmented copy.
+    ///
+    /// # Panics
+    /// When there is no such document.
+    #[must_use]
+    pub fn variant(&self, document: u32) -> u16 {
+        let (batch, index) = self.find(document);
+        batch.variant.value(index)
+    }
+
     /// Where a document came from.
     ///
     /// # Panics
@@ -185,19 +225,22 @@ impl Store {
     #[must_use]
     pub fn place(&self, document: u32) -> Place {
         let (batch, index) = self.find(document);
+        let section = &self.manifest.parts[batch.section];
         Place {
-            source: batch.numbers[0].value(index),
-            file: batch.numbers[1].value(index),
-            row: batch.places[0].value(index),
-            line: batch.places[1].value(index),
-            hash: batch.places[2].value(index),
+            source: section.source,
+            file: section.file,
+            row: section.first_row + u64::from(batch.row.value(index)),
+            line: section.first_line + u64::from(batch.line.value(index)),
+            hash: batch.hash.value(index),
+            rank: batch.rank.value(index),
+            variant: batch.variant.value(index),
         }
     }
 
     /// The hash of each document's row.
     #[must_use]
     pub fn hashes(&self) -> Vec<u64> {
-        self.batches.iter().flat_map(|batch| batch.places[2].values().iter().copied()).collect()
+        self.batches.iter().flat_map(|batch| batch.hash.values().iter().copied()).collect()
     }
 }
 
