@@ -36,7 +36,11 @@ impl Augmenter {
         for (table, op) in plan.ops.iter().enumerate() {
             check(table, op)?;
             let nth = ops.iter().filter(|known| known.1.kind.name() == op.kind.name()).count() as u64;
-            ops.push((nth, op.clone()));
+            let mut op = op.clone();
+            if let Kind::Synonyms(options) = &mut op.kind {
+                options.open()?;
+            }
+            ops.push((nth, op));
         }
         Ok(Self { seed: plan.seed, guard: Guard::new(&plan.control)?, ops })
     }
@@ -78,6 +82,9 @@ impl Augmenter {
             let new = match &op.kind {
                 Kind::Characters(options) => options.apply(text, &self.guard, &mut dice),
                 Kind::Words(options) => options.apply(text, &self.guard, &mut dice),
+                Kind::Spacing(options) => options.apply(text, &self.guard, &mut dice),
+                Kind::Synonyms(options) => options.apply(text, &self.guard, &mut dice),
+                Kind::Sentences(options) => options.apply(text, &self.guard, &mut dice),
             };
             if new != *text && !new.trim().is_empty() {
                 *text = new;
@@ -116,6 +123,15 @@ fn check(table: usize, op: &OpPlan) -> Result<(), AugmentError> {
         Kind::Words(options) => {
             part("rate", options.rate)?;
             some("edits", options.edits.len())
+        }
+        Kind::Spacing(options) => {
+            part("rate", options.rate)?;
+            some("edits", options.edits.len())
+        }
+        Kind::Synonyms(options) => part("rate", options.rate),
+        Kind::Sentences(options) => {
+            part("shuffle", options.shuffle)?;
+            part("merge", options.merge)
         }
     }
 }

@@ -11,10 +11,16 @@
 pub mod augmenter;
 pub mod characters;
 pub mod dice;
+pub mod dictionary;
 pub mod guard;
 pub mod keyboard;
 pub mod plan;
+pub mod sentences;
+pub mod spacing;
+pub mod synonyms;
+pub mod wordnet;
 pub mod words;
 
 pub use augmenter::{Augmenter, Copy};
+pub use dictionary::Dictionary;
 pub use plan::{AugmentError, AugmentPlan, Kind, OpPlan, Role};

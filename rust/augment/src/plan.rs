@@ -6,6 +6,9 @@ use fastft_record::TextRole;
 use serde::Deserialize;
 
 use crate::characters::Characters;
+use crate::sentences::Sentences;
+use crate::spacing::Spacing;
+use crate::synonyms::Synonyms;
 use crate::words::Words;
 
 /// All copies that are wanted.
@@ -79,6 +82,12 @@ pub enum Kind {
     Characters(Characters),
     /// Words left out, in another order or twice.
     Words(Words),
+    /// Careless spaces and marks.
+    Spacing(Spacing),
+    /// Words for which there is another.
+    Synonyms(Synonyms),
+    /// Sentences in another order.
+    Sentences(Sentences),
 }
 
 impl Kind {
@@ -88,6 +97,9 @@ impl Kind {
         match self {
             Self::Characters(_) => "characters",
             Self::Words(_) => "words",
+            Self::Spacing(_) => "spacing",
+            Self::Synonyms(_) => "synonyms",
+            Self::Sentences(_) => "sentences",
         }
     }
 }
