@@ -49,14 +49,23 @@ class Windows:
         store: Store,
         max_length: int,
         packing: str,
-        repeats: list[int] | None = None,
+        mix: str | None = None,
         shuffle: tuple[int, int] | None = None,
     ) -> None: ...
     def __len__(self) -> int: ...
     def documents(self, place: int) -> list[int]: ...
-    def measure(self, places: list[int]) -> tuple[int, int]: ...
+    @property
+    def ranked(self) -> bool: ...
+    def measure(self, places: list[int]) -> tuple[int, int, bool]: ...
     def fill(
-        self, places: list[int], input_ids: Any, targets: Any, position_ids: Any, cu_seqlens: Any
+        self,
+        places: list[int],
+        input_ids: Any,
+        targets: Any,
+        position_ids: Any,
+        cu_seqlens: Any,
+        weights: Any = None,
+        ranks: Any = None,
     ) -> tuple[int, int]: ...
 
 class ChatTemplate:

@@ -162,7 +162,8 @@ def test_buffers_of_another_size_or_type_are_refused(prepared: Prepared) -> None
     from fastft.data.engine import engine
 
     windows = engine().Windows(prepared.train.native, 256, "best-fit")
-    tokens, documents = windows.measure([0])
+    tokens, documents, weighted = windows.measure([0])
+    assert not weighted
     good = [torch.empty(tokens, dtype=torch.int64).numpy() for _ in range(3)]
     bounds = torch.empty(documents + 1, dtype=torch.int32).numpy()
     windows.fill([0], *good, bounds)

@@ -98,6 +98,10 @@ class Batch:
         max_seqlen: tokens of the longest document.
         num_targets: how many targets are not -100.
         windows: which windows of the pack plan these are, for error messages.
+        weights: (1, T) float32, how much the loss of each target counts, 0 where there is none; None when all
+            count the same.
+        ranks: (documents,) int32, where rows are ranked or labelled: 0 for the best answer to a prompt or a
+            desirable one, 1 and more for worse ones. The answers to one prompt stand together. Else None.
     """
 
     input_ids: Tensor
@@ -107,6 +111,8 @@ class Batch:
     max_seqlen: int
     num_targets: int
     windows: tuple[int, ...]
+    weights: Tensor | None = None
+    ranks: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
@@ -118,6 +124,8 @@ class Batch:
             targets=self.targets.to(device, non_blocking=True),
             position_ids=self.position_ids.to(device, non_blocking=True),
             cu_seqlens=self.cu_seqlens.to(device, non_blocking=True),
+            weights=None if self.weights is None else self.weights.to(device, non_blocking=True),
+            ranks=None if self.ranks is None else self.ranks.to(device, non_blocking=True),
         )
 
 

@@ -60,6 +60,8 @@ class SourceConfig(Section):
     """Use the first so many rows only."""
     repeat: Annotated[int, Field(gt=0)] = 1
     """How many times each row is used in an epoch."""
+    weight: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
+    """Share of this source's rows where `data.mixing` takes turns, relative to the others'; absent is 1."""
 
 
 class DataConfig(Section):
@@ -79,6 +81,20 @@ class DataConfig(Section):
     """`best-fit` lays whole rows end to end in windows of `max_length`, attention kept apart; `none` is one row a window."""
     special_in_text: Literal["plain", "parse"] = "plain"
     """Control tokens that users typed: `plain` encodes them as ordinary text, `parse` as the tokenizer would."""
+    mixing: Literal["concat", "first_exhausted", "all_exhausted", "all_exhausted_without_replacement"] = "concat"
+    """How sources become one: `concat` uses every row; the others take turns by `weight`, until the first source has no
+    row left, until each was seen whole (those that are begin again), or until none has (each row once)."""
+    temperature: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
+    """Shares of sources are multiplied by their number of rows (when streaming: bytes) to the power of 1 / this:
+    1 is by size, a high one alike; absent, size has no part in it."""
+    shuffle: Literal["global", "block", "none"] | None = None
+    """Order of rows in an epoch: `global` over all rows; `block` within some megabytes from places all over the data,
+    as streaming does; `none` as they are in the files. Absent means `global`, and `block` when streaming."""
+    streaming: bool = False
+    """Make tokens while training, without a pass over the data before; the order is that of `shuffle = "block"`."""
+    lanes: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Streams that windows of `block` order come from in turn. Each process reads the lanes it needs: let the number
+    of processes divide them."""
     thinking: Literal["keep", "strip", "mask_empty"] = "keep"
     """Thinking blocks in answers: trained, removed, or trained unless empty."""
     on_bad: Literal["quarantine", "fail"] = "quarantine"
@@ -89,6 +105,30 @@ class DataConfig(Section):
     """Threads of the data engine; 0 is one a core."""
     seed: int | None = None
     """Seed of the order of rows; absent means the run's `seed`."""
+
+    @property
+    def order(self) -> Literal["global", "block", "none"]:
+        """How rows are shuffled."""
+        return self.shuffle or ("block" if self.streaming else "global")
+
+    @model_validator(mode="after")
+    def _mixing(self) -> DataConfig:
+        if self.mixing == "concat":
+            if any(source.weight is not None for source in self.train):
+                raise ValueError('`weight` has no effect with `mixing = "concat"`; use `repeat`, or another mixing')
+            if self.temperature is not None:
+                raise ValueError('`temperature` has no effect with `mixing = "concat"`; choose another mixing')
+        if any(source.weight is not None for source in self.eval):
+            raise ValueError("`weight` has no effect in `eval`, where each row is used once")
+        return self
+
+    @model_validator(mode="after")
+    def _order(self) -> DataConfig:
+        if self.streaming and self.shuffle == "global":
+            raise ValueError('`streaming` can\'t shuffle over all rows; leave `shuffle` out, or use "block"')
+        if self.lanes != type(self).model_fields["lanes"].default and self.order != "block":
+            raise ValueError('`lanes` has no effect without `shuffle = "block"` or `streaming`')
+        return self
 
 
 class BatchConfig(Section):

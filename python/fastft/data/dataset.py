@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,14 +31,14 @@ class TokenStore:
     Attributes:
         folder: the Arrow files, `manifest.json` and `rejected.jsonl`.
         manifest: its content.
-        repeats: how often each source's rows are used in an epoch.
+        mix: how sources become one order: `mixing`, `repeats`, `weights` and `temperature`.
         native: the engine's handle.
         side: `all`, or the side of the split with what chose it.
     """
 
     folder: Path
     manifest: dict[str, Any]
-    repeats: tuple[int, ...] | None
+    mix: Mapping[str, Any]
     native: Any
     side: str = "all"
 
@@ -49,7 +49,7 @@ class TokenStore:
         split: str = "all",
         fraction: float = 0.0,
         seed: int = 0,
-        repeats: Sequence[int] | None = None,
+        mix: Mapping[str, Any] | None = None,
     ) -> TokenStore:
         """Open a store, or the `train` or `eval` side of it.
 
@@ -58,7 +58,7 @@ class TokenStore:
         """
         native = engine().Store(str(folder), split, fraction, seed & _SEED_BITS)
         side = "all" if split == "all" or not fraction else f"{split} {fraction!r} {seed}"
-        return cls(folder, json.loads(native.manifest()), None if repeats is None else tuple(repeats), native, side)
+        return cls(folder, json.loads(native.manifest()), dict(mix or {}), native, side)
 
     def __len__(self) -> int:
         return len(self.native)
@@ -136,17 +136,31 @@ class Batches:
         self._seed, self._rank, self._world, self._shuffle = seed & _SEED_BITS, rank, world, shuffle
         self._epoch, self._step = 0, 0
         self._planned: tuple[int, Any] | None = None
+        # Packed over all rows, every epoch has as many windows; where sources take turns, each has its own number.
+        self._even = packing == "none" or store.mix.get("mixing", "concat") == "concat"
+        self._counted: dict[int, int] = {}
         if not len(self._windows()):
             raise DataError("there is no row to train on", code="data.empty")
 
     def steps_in_epoch(self, epoch: int = 0) -> int:
-        """Optimizer steps of an epoch; the last may be smaller. The same for every epoch."""
-        return -(-len(self._windows()) // self._windows_per_step)
+        """Optimizer steps of an epoch; the last may be smaller."""
+        if self._even:
+            return self._steps(self._windows())
+        if epoch not in self._counted:
+            here, self._epoch = self._epoch, epoch
+            try:
+                self._counted[epoch] = self._steps(self._windows())
+            finally:
+                self._epoch = here
+        return self._counted[epoch]
+
+    def _steps(self, windows: Any) -> int:
+        return -(-len(windows) // self._windows_per_step)
 
     @property
     def epoch(self) -> float:
         """How often the data was seen."""
-        return self._epoch + self._step / self.steps_in_epoch()
+        return self._epoch + self._step / self.steps_in_epoch(self._epoch)
 
     @property
     def num_windows(self) -> int:
@@ -161,7 +175,7 @@ class Batches:
         groups = [places[at : at + self._micro] for at in range(0, len(places), self._micro)]
         batches = [assemble(windows, group) for group in groups[self._rank :: self._world]]
         self._step += 1
-        if self._step >= self.steps_in_epoch():
+        if self._step >= self._steps(windows):
             self._epoch, self._step = self._epoch + 1, 0
         return batches
 
@@ -188,7 +202,7 @@ class Batches:
             self._store.key,
             self._store.side,
             len(self._store),
-            self._store.repeats,
+            self._store.mix,
             self._max_length,
             self._packing,
             self._windows_per_step,
@@ -200,8 +214,9 @@ class Batches:
     def _windows(self) -> Any:
         if self._planned is None or self._planned[0] != self._epoch:
             shuffle = (self._seed, self._epoch) if self._shuffle else None
-            repeats = None if self._store.repeats is None else list(self._store.repeats)
-            windows = engine().Windows(self._store.native, self._max_length, self._packing, repeats, shuffle)
+            windows = engine().Windows(
+                self._store.native, self._max_length, self._packing, json.dumps(self._store.mix), shuffle
+            )
             self._planned = (self._epoch, windows)
         return self._planned[1]
 
@@ -220,11 +235,16 @@ def assemble(windows: Any, places: list[int]) -> Batch:
     """Lay the documents of some windows end to end in new tensors, which the engine fills in place."""
     import torch
 
-    tokens, documents = windows.measure(places)
+    tokens, documents, weighted = windows.measure(places)
     input_ids, targets, position_ids = (torch.empty((1, tokens), dtype=torch.int64) for _ in range(3))
     cu_seqlens = torch.empty(documents + 1, dtype=torch.int32)
+    weights = torch.empty((1, tokens), dtype=torch.float32) if weighted else None
+    ranks = torch.empty(documents, dtype=torch.int32) if windows.ranked else None
     max_seqlen, num_targets = windows.fill(
-        places, _memory(input_ids), _memory(targets), _memory(position_ids), _memory(cu_seqlens)
+        places,
+        *(_memory(tensor) for tensor in (input_ids, targets, position_ids, cu_seqlens)),
+        None if weights is None else _memory(weights),
+        None if ranks is None else _memory(ranks),
     )
     return Batch(
         input_ids=input_ids,
@@ -234,6 +254,8 @@ def assemble(windows: Any, places: list[int]) -> Batch:
         max_seqlen=max_seqlen,
         num_targets=num_targets,
         windows=tuple(places),
+        weights=weights,
+        ranks=ranks,
     )
 
 

@@ -28,14 +28,14 @@ class EnginePlan:
         json: the plan.
         fallback: renders conversations in Python, where the template can't be certified.
         names: of the sources, in order.
-        repeats: how often each source's rows are used in an epoch.
+        mix: how sources become one order, as the engine takes it.
         slow_template: why the chat template is rendered in Python, None when the engine renders it.
     """
 
     json: str
     fallback: Callable[[str], str] | None
     names: tuple[str, ...]
-    repeats: tuple[int, ...]
+    mix: dict[str, Any]
     slow_template: str | None
 
 
@@ -91,7 +91,18 @@ def make_plan(
         fallback, slow_template = _add_template(plan, data, tokenizer, config_dir, cache)
     if "text" in kinds:
         plan["encode"]["add_bos_to_text"] = tokenizer.bos_id is not None and _adds_bos(tokenizer)
-    return EnginePlan(json.dumps(plan), fallback, names, tuple(source.repeat for source in sources), slow_template)
+    return EnginePlan(json.dumps(plan), fallback, names, make_mix(data, sources), slow_template)
+
+
+def make_mix(data: DataConfig, sources: Sequence[SourceConfig]) -> dict[str, Any]:
+    """How sources become one order; empty when each row of each is used once."""
+    mix: dict[str, Any] = {}
+    if any(source.repeat > 1 for source in sources):
+        mix["repeats"] = [source.repeat for source in sources]
+    if data.mixing != "concat":
+        weights = [1.0 if source.weight is None else source.weight for source in sources]
+        mix |= {"mixing": data.mixing, "weights": weights, "temperature": data.temperature}
+    return mix
 
 
 def locate(path: str, config_dir: Path | None) -> Path:

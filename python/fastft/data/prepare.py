@@ -87,14 +87,14 @@ def prepare(
     if data.eval:
         made.append(_make(data, data.eval, stage, tokenizer, config_dir, cache, bus))
         train, evaluation = (
-            TokenStore.open(made[0].folder, repeats=made[0].plan.repeats),
+            TokenStore.open(made[0].folder, mix=made[0].plan.mix),
             TokenStore.open(made[1].folder),
         )
     elif fraction > 0:
-        train = TokenStore.open(made[0].folder, "train", fraction, chosen_seed, made[0].plan.repeats)
+        train = TokenStore.open(made[0].folder, "train", fraction, chosen_seed, made[0].plan.mix)
         evaluation = TokenStore.open(made[0].folder, "eval", fraction, chosen_seed)
     else:
-        train, evaluation = TokenStore.open(made[0].folder, repeats=made[0].plan.repeats), None
+        train, evaluation = TokenStore.open(made[0].folder, mix=made[0].plan.mix), None
     for part, store, name in zip(made, (train, evaluation), ("train", "eval"), strict=False):
         _check(data, part, store, name)
     if fraction > 0 and not len(train):

@@ -224,6 +224,7 @@ def _batches(config: RunConfig, plan: Plan, rows: Prepared) -> Batches:
         seed=config.seed if config.data.seed is None else config.data.seed,
         rank=plan.rank,
         world=plan.world,
+        shuffle=config.data.order != "none",
     )
 
 

@@ -16,6 +16,10 @@ pub struct Store {
     pub inner: Arc<store::Store>,
     /// The documents of this side, ascending.
     pub documents: Vec<u32>,
+    /// Which documents stay together.
+    pub groups: order::Groups,
+    /// Whether some document is not the best or only one of its row.
+    pub ranked: bool,
 }
 
 #[pymethods]
@@ -33,11 +37,13 @@ impl Store {
         };
         let opened = py.detach(|| {
             let inner = store::Store::open(&folder)?;
-            let documents = order::choose(&inner.hashes(), split);
-            Ok((Arc::new(inner), documents))
+            let documents = order::choose(&inner.hashes(), |document| inner.variant(document) > 0, split);
+            let groups = order::groups(&inner);
+            Ok((Arc::new(inner), documents, groups))
         });
-        let (inner, documents) = opened.map_err(|error| errors::to_python(py, error))?;
-        Ok(Self { inner, documents })
+        let (inner, documents, groups) = opened.map_err(|error| errors::to_python(py, error))?;
+        let ranked = documents.iter().any(|document| inner.rank(*document) > 0);
+        Ok(Self { inner, documents, groups, ranked })
     }
 
     /// The manifest as JSON.

@@ -3,8 +3,9 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use fastft_pipeline::batch::{self, Sink, Size};
-use fastft_pipeline::{order, pack, store};
+use fastft_pipeline::batch::{self, Sink, Tokens};
+use fastft_pipeline::mix::{Mix, Mixing};
+use fastft_pipeline::{EngineError, order, pack, store};
 use fastft_record::Permutation;
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyIndexError, PyValueError};
@@ -16,6 +17,8 @@ use crate::store::Store;
 
 /// Told apart from the order of documents.
 const WINDOW_ORDER: u64 = 0x7769_6e64_6f77_7321;
+/// Items that are packed together where the list's order has to be kept.
+const BLOCK: usize = 1 << 13;
 
 /// Windows of an epoch in the order in which they are trained on.
 #[pyclass(frozen, module = "fastft._engine")]
@@ -23,29 +26,28 @@ pub struct Windows {
     store: Arc<store::Store>,
     packed: pack::Windows,
     order: Option<Permutation>,
+    ranked: bool,
 }
 
 #[pymethods]
 impl Windows {
     /// Plan an epoch.
     ///
-    /// `repeats` says how often each source's documents are used; `shuffle` is `(seed, epoch)`.
+    /// `mix` is JSON, see `pipeline::mix::Mix`; `shuffle` is `(seed, epoch)`.
     #[new]
-    #[pyo3(signature = (store, max_length, packing, repeats=None, shuffle=None))]
-    #[allow(clippy::needless_pass_by_value, reason = "extracted from Python by value")]
+    #[pyo3(signature = (store, max_length, packing, mix=None, shuffle=None))]
     fn new(
         py: Python<'_>,
         store: &Store,
         max_length: u32,
         packing: &str,
-        repeats: Option<Vec<u32>>,
+        mix: Option<&str>,
         shuffle: Option<(u64, u64)>,
     ) -> PyResult<Self> {
-        let pack = match packing {
-            "best-fit" => true,
-            "none" => false,
-            other => return Err(PyValueError::new_err(format!("no packing is called `{other}`"))),
-        };
+        let pack = packs(packing)?;
+        let mix: Mix = mix
+            .map_or_else(|| Ok(Mix::default()), serde_json::from_str)
+            .map_err(|error| errors::to_python(py, EngineError::Plan(error)))?;
         let inner = Arc::clone(&store.inner);
         let lengths = inner.lengths();
         if let Some(document) =
@@ -60,57 +62,75 @@ impl Windows {
                 Some("prepare the data with this `max_length`".into()),
             ));
         }
-        let repeated: u64 = match &repeats {
-            Some(repeats) => {
-                let of = |document: &u32| {
-                    repeats.get(inner.place(*document).source as usize).copied().unwrap_or(1)
-                };
-                store.documents.iter().map(|document| u64::from(of(document))).sum()
-            }
-            None => store.documents.len() as u64,
-        };
-        if repeated > u64::from(u32::MAX) {
-            let message = format!("an epoch has {repeated} documents, at most 2^32 fit");
-            return Err(errors::data_error(py, "repeat", message, Some("lower `repeat`".into())));
-        }
-        let windows = py.detach(|| {
-            let repeat = |document: u32| match &repeats {
-                Some(repeats) => repeats.get(inner.place(document).source as usize).copied().unwrap_or(1),
-                None => 1,
-            };
-            let documents = order::epoch(&store.documents, repeat, shuffle);
-            if pack {
-                pack::best_fit(&documents, |document| lengths[document as usize], max_length)
+        let planned = py.detach(|| {
+            let groups = &store.groups;
+            let heads: Vec<u32>;
+            let items = if groups.any() {
+                heads = store.documents.iter().copied().filter(|&item| groups.size(item) > 0).collect();
+                &heads
             } else {
-                pack::one_each(documents)
-            }
+                &store.documents
+            };
+            let source = |item: u32| inner.place(item).source as usize;
+            let items = order::epoch(items, source, &mix, shuffle)?;
+            let length =
+                |item: u32| (item..item + groups.size(item)).map(|document| lengths[document as usize]).sum();
+            // An order that sources take turns in is kept but for the windows of a block.
+            let ordered = mix.mixing != Mixing::Concat;
+            let windows = match (pack, ordered) {
+                (false, _) => pack::one_each(items),
+                (true, false) => pack::best_fit(&items, length, max_length),
+                (true, true) => pack::best_fit_blocks(&items, length, max_length, BLOCK, |block, len| {
+                    let (seed, epoch) = shuffle?;
+                    Some(Permutation::new(len, seed ^ WINDOW_ORDER ^ (block << 20), epoch))
+                }),
+            };
+            let windows = if groups.any() { windows.expanded(|item| groups.size(item)) } else { windows };
+            let order = shuffle
+                .filter(|_| !ordered)
+                .map(|(seed, epoch)| Permutation::new(windows.len() as u64, seed ^ WINDOW_ORDER, epoch));
+            Some((windows, order))
         });
-        let order =
-            shuffle.map(|(seed, epoch)| Permutation::new(windows.len() as u64, seed ^ WINDOW_ORDER, epoch));
-        Ok(Self { store: Arc::clone(&store.inner), packed: windows, order })
+        let Some((packed, order)) = planned else {
+            let hint = "lower `repeat`, or make the `weight`s less different".into();
+            let message = "an epoch has more than 2^32 documents".to_owned();
+            return Err(errors::data_error(py, "repeat", message, Some(hint)));
+        };
+        Ok(Self { store: Arc::clone(&store.inner), packed, order, ranked: store.ranked })
     }
 
     fn __len__(&self) -> usize {
         self.packed.len()
     }
 
+    /// Whether batches say the rank of each document.
+    #[getter]
+    fn ranked(&self) -> bool {
+        self.ranked
+    }
+
     /// Documents of the window at a place of the epoch.
     fn documents(&self, place: usize) -> PyResult<Vec<u32>> {
-        let window = self.window(place)?;
-        Ok(self.packed.get(window).unwrap_or_default().to_vec())
+        self.chosen(&[place])
     }
 
-    /// `(tokens, documents)` of the windows at these places.
+    /// `(tokens, documents, weighted)` of the windows at these places.
     #[allow(clippy::needless_pass_by_value, reason = "extracted from Python by value")]
-    fn measure(&self, places: Vec<usize>) -> PyResult<(usize, usize)> {
-        let size = self.size(&self.chosen(&places)?)?;
-        Ok((size.tokens, size.documents))
+    fn measure(&self, places: Vec<usize>) -> PyResult<(usize, usize, bool)> {
+        let size = batch::measure(&*self.store, &self.chosen(&places)?);
+        Ok((size.tokens, size.documents, size.weighted))
     }
 
-    /// Fill buffers of exactly the measured size: int64, int64, int64, and int32 of documents + 1.
+    /// Fill buffers of exactly the measured size: int64, int64, int64, int32 of documents + 1, and where
+    /// they are wanted float32 of tokens and int32 of documents.
     ///
     /// Returns `(max_seqlen, num_targets)`.
-    #[allow(clippy::needless_pass_by_value, reason = "extracted from Python by value")]
+    #[pyo3(signature = (places, input_ids, targets, position_ids, cu_seqlens, weights=None, ranks=None))]
+    #[allow(
+        clippy::needless_pass_by_value,
+        clippy::too_many_arguments,
+        reason = "extracted from Python by value"
+    )]
     fn fill(
         &self,
         py: Python<'_>,
@@ -119,37 +139,65 @@ impl Windows {
         targets: PyBuffer<i64>,
         position_ids: PyBuffer<i64>,
         cu_seqlens: PyBuffer<i32>,
+        weights: Option<PyBuffer<f32>>,
+        ranks: Option<PyBuffer<i32>>,
     ) -> PyResult<(usize, usize)> {
-        let chosen = self.chosen(&places)?;
-        let size = self.size(&chosen)?;
-        let mut sink = Cells {
-            input_ids: cells(py, &input_ids, size.tokens)?,
-            targets: cells(py, &targets, size.tokens)?,
-            position_ids: cells(py, &position_ids, size.tokens)?,
-            cu_seqlens: cells(py, &cu_seqlens, size.documents + 1)?,
-        };
-        let filled = batch::fill(&self.store, &self.packed, &chosen, &mut sink);
-        Ok((filled.max_length, filled.num_targets))
+        let documents = self.chosen(&places)?;
+        let buffers = Buffers { input_ids, targets, position_ids, cu_seqlens, weights, ranks };
+        buffers.fill(py, &*self.store, &documents)
     }
 }
 
 impl Windows {
-    fn window(&self, place: usize) -> PyResult<usize> {
-        if place >= self.packed.len() {
-            return Err(PyIndexError::new_err(format!("no window {place} of {}", self.packed.len())));
+    /// Documents of the windows at these places.
+    fn chosen(&self, places: &[usize]) -> PyResult<Vec<u32>> {
+        let mut documents = Vec::new();
+        for &place in places {
+            if place >= self.packed.len() {
+                return Err(PyIndexError::new_err(format!("no window {place} of {}", self.packed.len())));
+            }
+            #[allow(clippy::cast_possible_truncation, reason = "a permutation of an index")]
+            let permuted = |order: &Permutation| order.apply(place as u64) as usize;
+            let window = self.order.as_ref().map_or(place, permuted);
+            documents.extend_from_slice(self.packed.get(window).unwrap_or_default());
         }
-        #[allow(clippy::cast_possible_truncation, reason = "a permutation of an index")]
-        let permuted = |order: &Permutation| order.apply(place as u64) as usize;
-        Ok(self.order.as_ref().map_or(place, permuted))
+        Ok(documents)
     }
+}
 
-    fn chosen(&self, places: &[usize]) -> PyResult<Vec<usize>> {
-        places.iter().map(|place| self.window(*place)).collect()
+/// Whether rows share windows.
+pub fn packs(packing: &str) -> PyResult<bool> {
+    match packing {
+        "best-fit" => Ok(true),
+        "none" => Ok(false),
+        other => Err(PyValueError::new_err(format!("no packing is called `{other}`"))),
     }
+}
 
-    fn size(&self, chosen: &[usize]) -> PyResult<Size> {
-        batch::measure(&self.store, &self.packed, chosen)
-            .ok_or_else(|| PyIndexError::new_err("no such window"))
+/// Memory that Python owns, one flat buffer a field of a batch.
+pub struct Buffers {
+    pub input_ids: PyBuffer<i64>,
+    pub targets: PyBuffer<i64>,
+    pub position_ids: PyBuffer<i64>,
+    pub cu_seqlens: PyBuffer<i32>,
+    pub weights: Option<PyBuffer<f32>>,
+    pub ranks: Option<PyBuffer<i32>>,
+}
+
+impl Buffers {
+    /// Lay documents into the buffers, whose sizes have to be exact.
+    pub fn fill(&self, py: Python<'_>, tokens: &impl Tokens, documents: &[u32]) -> PyResult<(usize, usize)> {
+        let size = batch::measure(tokens, documents);
+        let mut sink = Cells {
+            input_ids: cells(py, &self.input_ids, size.tokens)?,
+            targets: cells(py, &self.targets, size.tokens)?,
+            position_ids: cells(py, &self.position_ids, size.tokens)?,
+            cu_seqlens: cells(py, &self.cu_seqlens, size.documents + 1)?,
+            weights: self.weights.as_ref().map(|buffer| cells(py, buffer, size.tokens)).transpose()?,
+            ranks: self.ranks.as_ref().map(|buffer| cells(py, buffer, size.documents)).transpose()?,
+        };
+        let filled = batch::fill(tokens, documents, &mut sink);
+        Ok((filled.max_length, filled.num_targets))
     }
 }
 
@@ -158,6 +206,8 @@ struct Cells<'a> {
     targets: &'a [Cell<i64>],
     position_ids: &'a [Cell<i64>],
     cu_seqlens: &'a [Cell<i32>],
+    weights: Option<&'a [Cell<f32>]>,
+    ranks: Option<&'a [Cell<i32>]>,
 }
 
 impl Sink for Cells<'_> {
@@ -166,11 +216,20 @@ impl Sink for Cells<'_> {
         self.position_ids[at].set(position);
     }
 
-    fn target(&mut self, at: usize, target: i64) {
+    fn target(&mut self, at: usize, target: i64, weight: f32) {
         self.targets[at].set(target);
+        if let Some(weights) = self.weights {
+            weights[at].set(weight);
+        }
     }
 
     fn boundary(&mut self, index: usize, at: i32) {
         self.cu_seqlens[index].set(at);
+    }
+
+    fn rank(&mut self, index: usize, rank: u8) {
+        if let Some(ranks) = self.ranks {
+            ranks[index].set(i32::from(rank));
+        }
     }
 }

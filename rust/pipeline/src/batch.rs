@@ -1,10 +1,39 @@
 //! Putting windows of documents into flat buffers: what the model sees.
 
-use crate::pack::Windows;
-use crate::store::Store;
+use crate::store::{Document, Store};
 
 /// The target of a position that carries no loss.
 pub const IGNORE: i64 = -100;
+
+/// Documents that can be laid into buffers: of a store, or in memory.
+pub trait Tokens {
+    /// Ids of a document.
+    fn ids(&self, document: u32) -> Document<'_>;
+    /// Runs of its trained tokens: begin, end, begin, end.
+    fn spans(&self, document: u32) -> &[u32];
+    /// The weight of each run; empty when all are 1.
+    fn weights(&self, document: u32) -> &[f32];
+    /// 0 for the best or only document of its row, 1 and more for worse ones.
+    fn rank(&self, document: u32) -> u8;
+}
+
+impl Tokens for Store {
+    fn ids(&self, document: u32) -> Document<'_> {
+        Self::ids(self, document)
+    }
+
+    fn spans(&self, document: u32) -> &[u32] {
+        Self::spans(self, document)
+    }
+
+    fn weights(&self, document: u32) -> &[f32] {
+        Self::weights(self, document)
+    }
+
+    fn rank(&self, document: u32) -> u8 {
+        Self::rank(self, document)
+    }
+}
 
 /// How large the buffers of some windows have to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,6 +42,8 @@ pub struct Size {
     pub tokens: usize,
     /// Documents.
     pub documents: usize,
+    /// Whether a loss has another weight than 1.
+    pub weighted: bool,
 }
 
 /// What was put into the buffers.
@@ -28,26 +59,26 @@ pub struct Filled {
 pub trait Sink {
     /// Set the values of position `at`.
     fn token(&mut self, at: usize, id: i64, position: i64);
-    /// Set the target of position `at`.
-    fn target(&mut self, at: usize, target: i64);
+    /// Set the target of position `at`, and the weight of its loss.
+    fn target(&mut self, at: usize, target: i64, weight: f32);
     /// Set where document `index` begins (or the last one ends).
     fn boundary(&mut self, index: usize, at: i32);
+    /// Set the rank of document `index`.
+    fn rank(&mut self, index: usize, rank: u8);
 }
 
-/// How large the windows are; None when one of them does not exist.
+/// How large the buffers of these documents have to be.
 #[must_use]
-pub fn measure(store: &Store, windows: &Windows, chosen: &[usize]) -> Option<Size> {
-    let mut size = Size::default();
-    for &window in chosen {
-        for &document in windows.get(window)? {
-            size.tokens += store.lengths()[document as usize] as usize;
-            size.documents += 1;
-        }
+pub fn measure(tokens: &impl Tokens, documents: &[u32]) -> Size {
+    let mut size = Size { documents: documents.len(), ..Size::default() };
+    for &document in documents {
+        size.tokens += tokens.ids(document).len();
+        size.weighted |= !tokens.weights(document).is_empty();
     }
-    Some(size)
+    size
 }
 
-/// Lay the documents of the windows end to end.
+/// Lay documents end to end.
 ///
 /// A position's target is the next token of the same document where that one carries a loss; the
 /// last position of a document has none. Buffers have to be as large as `measure` says.
@@ -56,30 +87,37 @@ pub fn measure(store: &Store, windows: &Windows, chosen: &[usize]) -> Option<Siz
     clippy::cast_possible_truncation,
     reason = "a batch has less than 2^31 tokens"
 )]
-pub fn fill(store: &Store, windows: &Windows, chosen: &[usize], sink: &mut impl Sink) -> Filled {
+pub fn fill(tokens: &impl Tokens, documents: &[u32], sink: &mut impl Sink) -> Filled {
     let mut filled = Filled::default();
-    let (mut at, mut index) = (0usize, 0usize);
+    let mut at = 0usize;
     sink.boundary(0, 0);
-    let documents = chosen.iter().flat_map(|window| windows.get(*window).unwrap_or_default());
-    for &document in documents {
-        let ids = store.ids(document);
-        let mut spans = store.spans(document).chunks_exact(2);
+    for (index, &document) in documents.iter().enumerate() {
+        let ids = tokens.ids(document);
+        let weights = tokens.weights(document);
+        let mut spans = tokens.spans(document).chunks_exact(2).enumerate();
         let mut span = spans.next();
         ids.for_each(|position, id| {
             sink.token(at + position, i64::from(id), position as i64);
-            while span.is_some_and(|span| span[1] as usize <= position) {
+            while span.is_some_and(|(_, span)| span[1] as usize <= position) {
                 span = spans.next();
             }
             if position > 0 {
-                let trained = span.is_some_and(|span| span[0] as usize <= position);
-                filled.num_targets += usize::from(trained);
-                sink.target(at + position - 1, if trained { i64::from(id) } else { IGNORE });
+                match span.filter(|(_, span)| span[0] as usize <= position) {
+                    Some((run, _)) => {
+                        filled.num_targets += 1;
+                        let weight = weights.get(run).copied().unwrap_or(1.0);
+                        sink.target(at + position - 1, i64::from(id), weight);
+                    }
+                    None => sink.target(at + position - 1, IGNORE, 0.0),
+                }
             }
         });
         at += ids.len();
-        index += 1;
-        sink.target(at - 1, IGNORE);
-        sink.boundary(index, at as i32);
+        if at > 0 {
+            sink.target(at - 1, IGNORE, 0.0);
+        }
+        sink.rank(index, tokens.rank(document));
+        sink.boundary(index + 1, at as i32);
         filled.max_length = filled.max_length.max(ids.len());
     }
     filled

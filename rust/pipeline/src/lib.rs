@@ -10,6 +10,7 @@ pub mod error;
 pub mod format;
 mod inputs;
 pub mod key;
+pub mod mix;
 pub mod order;
 pub mod pack;
 pub mod plan;
