@@ -4,113 +4,53 @@
 //! tokenized whole. With `special_in_text = plain` control tokens that stand in the messages are
 //! ordinary text, as with its `sanitize_control_tokens`.
 //!
-//! **The mask.** Let `F` be the rendering of all messages. The answer of assistant message `i` is
-//! the text of `F` between
-//! - the end of `P`, the rendering of the messages before `i` with the generation prompt, and
-//! - the end of `R`, the rendering of the messages up to and with `i`,
+//! **The mask.** The answer of an assistant message is what the model is asked for: the text of the
+//! rendering behind the prompt, up to the end of the message. A template with `{% generation %}`
+//! blocks says itself what the answers are, and is believed; `encode/prefix.rs` finds and proves
+//! them for others, and a row of which an answer can't be proven is refused. A token is trained if
+//! it shares a byte with an answer; whitespace behind the last added token (the end of the turn) is
+//! not. `encode/targets.rs` says which messages are trained and how strongly.
 //!
-//! where `P` and `R` (if need be without the EOS token that ends a rendering) have to be prefixes
-//! of `F`: otherwise the model would be trained on what it is never asked to write, and the row is
-//! refused. A token is trained if it shares a byte with an answer; whitespace behind the last added
-//! token (the end of the turn) is not. A template with `{% generation %}` blocks says itself what
-//! the answers are, and is believed. `encode/spans.rs` finds the answers, `encode/control.rs` keeps
-//! control tokens in messages apart.
+//! One row may be several documents: each answer of a ranked row is one, behind the whole prompt.
 
 mod control;
+mod options;
+mod prefix;
+mod repairs;
+mod runs;
 mod spans;
+mod targets;
 #[cfg(test)]
 mod tests;
+mod thinking;
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fastft_record::{Code, Conversation, Document, Message, RowError};
 use fastft_template::{Moment, SpecialTokens, Template};
 use fastft_text::{Library, TextError, Tokenizer};
-use serde::Deserialize;
+
+pub use options::{EncodeOptions, SpecialInText, Thinking, TrainOn};
 
 use control::Controls;
-use spans::Spans;
-
-/// Which tokens carry a loss.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TrainOn {
-    /// The answer of every assistant message.
-    Responses,
-    /// The answer of the last assistant message.
-    LastResponse,
-    /// Every token.
-    All,
-}
-
-/// What control tokens in the text of a message are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SpecialInText {
-    /// Ordinary text.
-    Plain,
-    /// Control tokens, as the tokenizer takes them.
-    Parse,
-}
-
-/// What becomes of thinking in answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Thinking {
-    /// It is rendered and trained like the rest.
-    Keep,
-    /// It is removed from the messages before rendering.
-    Strip,
-    /// It is trained, but an empty block is not.
-    MaskEmpty,
-}
-
-/// How documents are encoded.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct EncodeOptions {
-    /// Which tokens carry a loss.
-    pub train_on: TrainOn,
-    /// What control tokens in messages are.
-    pub special_in_text: SpecialInText,
-    /// What becomes of thinking.
-    pub thinking: Thinking,
-    /// Put the EOS token behind a text document.
-    pub append_eos_to_text: bool,
-    /// Put the BOS token before a text document.
-    pub add_bos_to_text: bool,
-    /// Say where each message begins.
-    pub turns: bool,
-    /// What `strftime_now` prints: `YYYY-MM-DD`, with or without `THH:MM:SS`.
-    pub today: Option<String>,
-}
-
-impl Default for EncodeOptions {
-    fn default() -> Self {
-        Self {
-            train_on: TrainOn::Responses,
-            special_in_text: SpecialInText::Plain,
-            thinking: Thinking::Keep,
-            append_eos_to_text: true,
-            add_bos_to_text: false,
-            turns: false,
-            today: None,
-        }
-    }
-}
+use repairs::Repair;
+use spans::{Spans, View};
 
 /// A document as tokens.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Encoded {
     /// The text that was tokenized; without the BOS and EOS that are put around text documents.
     pub text: String,
     /// Token ids.
     pub ids: Vec<u32>,
-    /// Half-open runs of token indices that carry a loss, in order, none empty, none touching.
+    /// Half-open runs of token indices that carry a loss, in order, none empty; runs that touch have
+    /// different weights.
     pub trained: Vec<(u32, u32)>,
-    /// Token index at which each message begins; empty unless `EncodeOptions::turns` asks for it,
-    /// and where the template makes no such place (a message that changes what stands before it).
-    pub turns: Vec<u32>,
+    /// What the losses of each run are multiplied by; empty where all are 1.
+    pub weights: Vec<f32>,
+    /// Of the answers to one prompt: 0 for the best or wanted one, 1 and more for worse ones.
+    pub rank: u8,
 }
 
 /// Renders a conversation elsewhere: given the JSON of `messages`, `tools` and
@@ -143,6 +83,8 @@ pub struct Counters {
     pub documents_with_special: AtomicU64,
     /// Renderings by the template engine or the fallback.
     pub renderings: AtomicU64,
+    /// Documents of which calls of tools got ids that the template accepts.
+    pub documents_with_new_ids: AtomicU64,
 }
 
 enum Renderer {
@@ -214,20 +156,51 @@ impl Encoder {
         })
     }
 
-    /// Encode one document.
+    /// Encode one document of the data: one for conversations, labelled ones and text, one an answer
+    /// for ranked rows, best first.
     ///
     /// # Errors
     /// `RowError` with `E_TEMPLATE` when the template refuses the row, `E_MASK` when its answers
     /// can't be proven, `E_NO_TARGET` when nothing would be trained, `E_TOKENIZER` when the
     /// tokenizer refuses its text, `E_EMPTY` when there is none.
-    pub fn encode(&self, document: &Document) -> Result<Encoded, RowError> {
+    pub fn encode(&self, document: &Document) -> Result<Vec<Encoded>, RowError> {
         match document {
-            Document::Conversation(conversation) => self.conversation(conversation),
-            Document::Text(text) => self.text(text),
-            Document::Ranked { .. } | Document::Labelled { .. } => {
-                Err(RowError::new(Code::Role, "preference data is not encoded yet"))
+            Document::Conversation(conversation) => Ok(vec![self.conversation(conversation)?]),
+            Document::Text(text) => Ok(vec![self.text(text)?]),
+            Document::Labelled { conversation, desirable } => {
+                let encoded = self.answer(&targets::labelled(conversation))?;
+                Ok(vec![Encoded { rank: u8::from(!*desirable), ..encoded }])
+            }
+            Document::Ranked { conversation, answers } => {
+                let encode = |(rank, answer): (usize, &Vec<Message>)| {
+                    let rank = u8::try_from(rank).map_err(|_| {
+                        let reason =
+                            format!("the row has {} answers, at most 256 can be ranked", answers.len());
+                        RowError::new(Code::Type, reason)
+                    })?;
+                    let encoded = self.answer(&targets::answered(conversation, answer));
+                    Ok(Encoded { rank, ..encoded? })
+                };
+                answers.iter().enumerate().map(encode).collect()
             }
         }
+    }
+
+    /// Tokens of a prompt up to the end of its last message's text: without what asks for the answer,
+    /// and without the token that ends the message. None where the template does not show it.
+    #[must_use]
+    pub fn question(&self, prompt: &Conversation) -> Option<usize> {
+        let conversation = self.shown(prompt);
+        let view = View::marked(self, &conversation).ok()?;
+        let text = view.render(conversation.messages.len(), false).ok()?;
+        let ids = view.unmarked(text).encode(&self.tokenizer).ok()?.ids;
+        ids.iter().rposition(|id| self.is_added(*id))
+    }
+
+    /// Whether a token is one of those that are matched before anything else.
+    #[must_use]
+    pub fn is_added(&self, id: u32) -> bool {
+        self.tokenizer.added_tokens().binary_search_by_key(&id, |token| token.id).is_ok()
     }
 
     /// The text of a conversation, as its template renders it.
@@ -239,7 +212,7 @@ impl Encoder {
         conversation: &Conversation,
         add_generation_prompt: bool,
     ) -> Result<String, RowError> {
-        let view = spans::View::new(self, conversation);
+        let view = View::new(self, conversation);
         view.render(conversation.messages.len(), add_generation_prompt)
     }
 
@@ -268,170 +241,91 @@ impl Encoder {
         let eos = self.eos_id.filter(|_| self.options.append_eos_to_text);
         let ids: Vec<u32> = bos.into_iter().chain(encoding.ids).chain(eos).collect();
         let len = count(ids.len());
-        Ok(Encoded { text: marked.text, ids, trained: vec![(0, len)], turns: Vec::new() })
+        Ok(Encoded { text: marked.text, ids, trained: vec![(0, len)], ..Encoded::default() })
+    }
+
+    /// The conversation as it is rendered.
+    fn shown<'a>(&self, conversation: &'a Conversation) -> Cow<'a, Conversation> {
+        match self.options.thinking {
+            Thinking::Strip => Cow::Owned(thinking::without(conversation)),
+            Thinking::Keep | Thinking::MaskEmpty => Cow::Borrowed(conversation),
+        }
     }
 
     fn conversation(&self, conversation: &Conversation) -> Result<Encoded, RowError> {
+        self.encode_as(conversation, self.options.train_on)
+    }
+
+    /// A conversation of which each message says whether it is trained.
+    fn answer(&self, conversation: &Conversation) -> Result<Encoded, RowError> {
+        self.encode_as(conversation, TrainOn::PerMessage)
+    }
+
+    fn encode_as(&self, conversation: &Conversation, rule: TrainOn) -> Result<Encoded, RowError> {
         if let Some(index) = conversation.messages.iter().position(Message::has_media) {
             let reason = "the message refers to media, which training on text can't use";
             return Err(RowError::new(Code::Media, reason).at(format!("messages[{index}].content")));
         }
-        if conversation.messages.iter().any(|message| !matches!(message.weight, None | Some(0.0 | 1.0))) {
-            return Err(RowError::new(
-                Code::Type,
-                "a message's weight other than 0 and 1 is not encoded yet",
-            ));
-        }
-        let stripped;
-        let conversation = if self.options.thinking == Thinking::Strip {
-            stripped = without_thinking(conversation);
-            &stripped
-        } else {
-            conversation
-        };
-        let Spans { marked, mut answers, turns } = self.spans(conversation)?;
-        check_calls(conversation, &marked.text)?;
-        if self.options.thinking == Thinking::MaskEmpty {
+        let conversation = self.shown(conversation);
+        let Spans { marked, mut answers } = self.spans(&conversation, rule)?;
+        repairs::check_calls(&conversation, &marked.text)?;
+        if self.options.thinking != Thinking::Keep {
             for answer in &mut answers {
-                answer.0 += empty_thinking(&marked.text[answer.0..answer.1]);
+                answer.from += thinking::empty_block(&marked.text, answer.from, answer.to);
             }
         }
         let encoding = marked.encode(&self.tokenizer)?;
-        let added = self.tokenizer.added_tokens();
-        let is_added = |id: u32| added.binary_search_by_key(&id, |token| token.id).is_ok();
-        let cut = self.options.train_on != TrainOn::All;
-        let trained = spans::token_runs(&marked.text, &encoding, &answers, cut.then_some(&is_added));
+        let is_added = |id: u32| self.is_added(id);
+        let cut = rule != TrainOn::All;
+        let (trained, weights) =
+            runs::token_runs(&marked.text, &encoding, &answers, cut.then_some(&is_added));
         if trained.is_empty() {
             return Err(RowError::new(Code::NoTarget, "no token of the row carries a loss"));
         }
-        let turns = turns
-            .iter()
-            .map(|at| count(encoding.offsets.partition_point(|offset| (offset.0 as usize) < *at)))
-            .collect();
-        Ok(Encoded { text: marked.text, ids: encoding.ids, trained, turns })
+        #[allow(clippy::float_cmp, reason = "1 is written as it is")]
+        let weights = if weights.iter().all(|weight| *weight == 1.0) { Vec::new() } else { weights };
+        Ok(Encoded { text: marked.text, ids: encoding.ids, trained, weights, rank: 0 })
     }
 
     /// The rendering and its answers. A template that refuses the row as it stands is asked again
-    /// without `content` that is null, which `in` and `+` can't look into, and then with an empty
-    /// `content` beside calls of tools: the calls are what such a message says.
-    fn spans(&self, conversation: &Conversation) -> Result<Spans, RowError> {
-        let found = Spans::find(self, conversation);
-        let Err(refusal) = &found else { return found };
-        if refusal.code != Code::Template {
+    /// with the changes of `repairs.rs`, alone and together.
+    fn spans(&self, conversation: &Conversation, rule: TrainOn) -> Result<Spans, RowError> {
+        let refused =
+            |found: &Result<Spans, RowError>| matches!(found, Err(error) if error.code == Code::Template);
+        let found = Spans::find(self, conversation, rule);
+        if !refused(&found) {
             return found;
         }
-        for other in [without_null, with_empty_content] {
-            let Some(conversation) = other(conversation) else { continue };
-            match Spans::find(self, &conversation) {
-                Err(error) if error.code == Code::Template => {}
-                rendered => return rendered,
+        let repairs: [Repair; 2] = [repairs::without_null, repairs::with_empty_content];
+        let repaired: Vec<Conversation> = repairs.iter().filter_map(|repair| repair(conversation)).collect();
+        for repaired in &repaired {
+            let again = Spans::find(self, repaired, rule);
+            if !refused(&again) {
+                return again;
+            }
+        }
+        for repaired in std::iter::once(conversation).chain(&repaired).filter_map(repairs::with_call_ids) {
+            let again = Spans::find(self, &repaired, rule);
+            if !refused(&again) {
+                self.counters.documents_with_new_ids.fetch_add(1, Ordering::Relaxed);
+                return again;
             }
         }
         found
     }
 
-    /// Which messages carry a loss, in order.
-    fn trained_messages(&self, conversation: &Conversation) -> Result<Vec<usize>, RowError> {
-        let messages = &conversation.messages;
-        let is_answer = |message: &Message| message.role == "assistant";
-        let last = messages.iter().rposition(is_answer);
-        let chosen: Vec<usize> = (0..messages.len())
-            .filter(|&index| {
-                let message = &messages[index];
-                let by_rule = match self.options.train_on {
-                    TrainOn::LastResponse => Some(index) == last,
-                    TrainOn::Responses | TrainOn::All => true,
-                };
-                is_answer(message) && message.train().unwrap_or(by_rule)
-            })
-            .collect();
-        if chosen.is_empty() && self.options.train_on != TrainOn::All {
-            return Err(RowError::new(Code::NoTarget, "no assistant message of the row carries a loss"));
-        }
-        Ok(chosen)
+    const fn in_rust(&self) -> bool {
+        matches!(self.renderer, Some(Renderer::Rust(_)))
+    }
+
+    /// Whether the template says itself what the answers are.
+    fn by_tags(&self) -> bool {
+        matches!(&self.renderer, Some(Renderer::Rust(template)) if template.has_generation())
     }
 
     fn count_rendering(&self) {
         self.counters.renderings.fetch_add(1, Ordering::Relaxed);
     }
-}
-
-/// The conversation with null `content` left out; None if there is no such message.
-fn without_null(conversation: &Conversation) -> Option<Conversation> {
-    changed(conversation, |message| {
-        let is_null = message.content.is_none() && message.content_is_null;
-        message.content_is_null &= !is_null;
-        is_null
-    })
-}
-
-/// The conversation with an empty `content` where the assistant calls tools and has none; None if
-/// there is no such message.
-fn with_empty_content(conversation: &Conversation) -> Option<Conversation> {
-    changed(conversation, |message| {
-        let calls = message.tool_calls.as_ref().and_then(serde_json::Value::as_array);
-        let only_calls = message.role == "assistant"
-            && message.content.is_none()
-            && calls.is_some_and(|calls| !calls.is_empty());
-        if only_calls {
-            message.content = Some(String::new());
-            message.content_is_null = false;
-        }
-        only_calls
-    })
-}
-
-/// A copy of which some messages were changed; None if none was.
-fn changed(conversation: &Conversation, change: impl Fn(&mut Message) -> bool) -> Option<Conversation> {
-    let mut conversation = conversation.clone();
-    let count = conversation.messages.iter_mut().map(change).filter(|changed| *changed).count();
-    (count > 0).then_some(conversation)
-}
-
-/// Refuse a row of which an answer is nothing but calls of tools that the template does not print:
-/// the model would learn to answer with nothing.
-fn check_calls(conversation: &Conversation, text: &str) -> Result<(), RowError> {
-    for (index, message) in conversation.messages.iter().enumerate() {
-        let silent = message.content.as_deref().is_none_or(|content| content.trim().is_empty());
-        let calls = message.tool_calls.as_ref().and_then(serde_json::Value::as_array);
-        let (true, true, Some(calls)) = (silent, message.train() != Some(false), calls) else { continue };
-        let name = |call: &serde_json::Value| {
-            let name = call.get("function").unwrap_or(call).get("name")?.as_str()?;
-            name.is_ascii().then(|| name.to_owned())
-        };
-        if message.role == "assistant"
-            && let Some(name) = calls.iter().find_map(name).filter(|name| !text.contains(name.as_str()))
-        {
-            let reason = format!(
-                "the chat template does not print the call of `{name}` in message {}, which is all that it says",
-                index + 1
-            );
-            return Err(RowError::new(Code::Template, reason));
-        }
-    }
-    Ok(())
-}
-
-/// The conversation without reasoning fields and without the thinking block that begins an answer.
-fn without_thinking(conversation: &Conversation) -> Conversation {
-    let mut conversation = conversation.clone();
-    for message in conversation.messages.iter_mut().filter(|message| message.role == "assistant") {
-        message.reasoning = None;
-        if let Some(content) = &message.content
-            && content.trim_start().starts_with("<think>")
-            && let Some((_, answer)) = content.split_once("</think>")
-        {
-            message.content = Some(answer.trim_start().to_owned());
-        }
-    }
-    conversation
-}
-
-/// Bytes of an empty thinking block at the beginning of an answer.
-fn empty_thinking(answer: &str) -> usize {
-    let inner = answer.trim_start().strip_prefix("<think>").map(str::trim_start);
-    let rest = inner.and_then(|inner| inner.strip_prefix("</think>")).map(str::trim_start);
-    rest.map_or(0, |rest| answer.len() - rest.len())
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "a text has less than 2^32 bytes, so less tokens")]

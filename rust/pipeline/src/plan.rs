@@ -40,6 +40,10 @@ pub enum Truncate {
     Turns,
     /// It becomes several documents (text only).
     Split,
+    /// Its middle is cut out.
+    Middle,
+    /// Questions and answers are cut by their share of the room, as LLaMA-Factory cuts them.
+    LlamaFactory,
 }
 
 /// What rows are: decides which formats a stage accepts.

@@ -41,11 +41,17 @@ pub fn preview(plan: &Plan, chat: &Encoder, rows: usize) -> Result<Vec<Value>, E
                         .and_then(|document| chat.encode(&document)),
                 };
                 match encoded {
-                    Ok(encoded) => {
+                    Ok(documents) => {
                         good += 1;
-                        entry.insert("trained".into(), json!(flags(&encoded)));
-                        entry.insert("ids".into(), json!(encoded.ids));
-                        entry.insert("text".into(), json!(encoded.text));
+                        for encoded in documents {
+                            let mut entry = entry.clone();
+                            entry.insert("trained".into(), json!(flags(&encoded)));
+                            entry.insert("weights".into(), json!(weights(&encoded)));
+                            entry.insert("rank".into(), json!(encoded.rank));
+                            entry.insert("ids".into(), json!(encoded.ids));
+                            entry.insert("text".into(), json!(encoded.text));
+                            shown.push(entry.into());
+                        }
                     }
                     Err(error) => {
                         entry.insert("code".into(), json!(error.code.as_str()));
@@ -53,13 +59,23 @@ pub fn preview(plan: &Plan, chat: &Encoder, rows: usize) -> Result<Vec<Value>, E
                         if let Some(at) = error.at {
                             entry.insert("at".into(), json!(at));
                         }
+                        shown.push(entry.into());
                     }
                 }
-                shown.push(entry.into());
             }
         }
     }
     Ok(shown)
+}
+
+/// What each token's loss is multiplied by.
+fn weights(encoded: &Encoded) -> Vec<f32> {
+    let mut weights = vec![0.0; encoded.ids.len()];
+    for (index, (begin, end)) in encoded.trained.iter().enumerate() {
+        let weight = encoded.weights.get(index).copied().unwrap_or(1.0);
+        weights[*begin as usize..*end as usize].fill(weight);
+    }
+    weights
 }
 
 /// 1 for each token that carries a loss, else 0.

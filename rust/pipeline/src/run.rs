@@ -128,7 +128,8 @@ fn make(
     folder: &Path,
     key: &str,
 ) -> Result<(), EngineError> {
-    let mut writer = Parts { folder, vocab_size: plan.tokenizer.vocab_size, open: None, sections: Vec::new() };
+    let mut writer =
+        Parts { folder, vocab_size: plan.tokenizer.vocab_size, open: None, sections: Vec::new() };
     let mut quarantine = Quarantine::create(&folder.join(REJECTED))?;
     let listed: Vec<InputFile> = (0u32..)
         .zip(files)
@@ -227,7 +228,7 @@ impl Parts<'_> {
                 Some((place.source, place.file, PartWriter::new(self.folder, &name, self.vocab_size)));
         }
         match &mut self.open {
-            Some((_, _, part)) => part.push(encoded, &[], place),
+            Some((_, _, part)) => part.push(encoded, &encoded.weights, place),
             None => Ok(()),
         }
     }

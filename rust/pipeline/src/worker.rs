@@ -112,15 +112,14 @@ impl Rules<'_> {
     fn row(&self, bytes: &[u8], input: &Input<'_>) -> Result<Cut, RowError> {
         let document = document(bytes, input.layout, input.format)?;
         let encoded = self.encoder.encode(&document)?;
-        if let Some(id) = encoded.ids.iter().find(|id| **id >= self.vocab_size) {
+        if let Some(id) = encoded.iter().flat_map(|encoded| &encoded.ids).find(|id| **id >= self.vocab_size) {
             let reason = format!("the tokenizer made id {id}, the vocabulary has {} ids", self.vocab_size);
             return Err(RowError::new(Code::Tokenizer, reason));
         }
         let cut = truncate::truncate(encoded, &document, self.encoder, self.truncate, self.max_length)?;
-        let targets = match &cut {
-            Cut::Whole(encoded) | Cut::Shortened(encoded, _) => truncate::num_targets(encoded),
-            Cut::Pieces(pieces) => pieces.iter().map(truncate::num_targets).sum(),
+        let targets: u64 = match &cut {
             Cut::Dropped => 1,
+            kept => kept.documents().iter().map(truncate::num_targets).sum(),
         };
         if targets == 0 {
             return Err(RowError::new(Code::NoTarget, "no token of the row carries a loss"));
@@ -133,19 +132,10 @@ impl Rules<'_> {
         let books = &mut done.books;
         let pieces = match cut {
             Cut::Dropped => return books.drop_row("too_long"),
-            Cut::Whole(encoded) => vec![encoded],
-            Cut::Shortened(encoded, tokens) => {
+            Cut::Whole(pieces) => pieces,
+            Cut::Shortened(pieces, tokens) => {
                 books.cut_rows += 1;
                 books.cut_tokens += tokens;
-                vec![encoded]
-            }
-            Cut::Pieces(mut pieces) => {
-                books.cut_rows += 1;
-                pieces.retain(|piece| {
-                    let keep = truncate::num_targets(piece) > 0;
-                    books.cut_tokens += if keep { 0 } else { piece.ids.len() as u64 };
-                    keep
-                });
                 pieces
             }
         };
@@ -154,6 +144,7 @@ impl Rules<'_> {
             books.pieces += 1;
             books.tokens += piece.ids.len() as u64;
             books.trained_tokens += truncate::num_targets(&piece);
+            let place = Place { rank: piece.rank, ..place };
             done.documents.push((Encoded { text: String::new(), ..piece }, place));
         }
     }

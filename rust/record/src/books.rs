@@ -107,11 +107,7 @@ impl SourceBooks {
     #[must_use]
     pub fn accounted(&self) -> u64 {
         let all = |counts: &BTreeMap<String, u64>| counts.values().sum::<u64>();
-        self.used
-            + self.num_quarantined()
-            + all(&self.dropped)
-            + all(&self.filtered)
-            + all(&self.duplicates)
+        self.used + self.num_quarantined() + all(&self.dropped) + all(&self.filtered) + all(&self.duplicates)
     }
 
     /// Add the counts of another part of the same source.

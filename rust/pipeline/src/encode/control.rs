@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 
-use fastft_record::{Code, Conversation, RowError};
+use fastft_record::{Code, Conversation, Message, RowError};
 use fastft_template::{Marks, marks};
 use fastft_text::{AddedToken, ControlTokens, Encoding, Library, TextError, Tokenizer};
 use serde_json::Value;
@@ -62,9 +62,10 @@ impl Controls {
     pub fn any(&self, conversation: &Conversation) -> bool {
         conversation.messages.iter().any(|message| {
             let tokens = if message.role == "assistant" { &self.in_answers } else { &self.elsewhere };
-            [&message.content, &message.reasoning, &message.name]
+            [&message.content, &message.reasoning, &message.name, &message.tool_call_id]
                 .into_iter()
                 .flatten()
+                .chain(std::iter::once(&message.role))
                 .any(|text| tokens.any(text))
                 || message.tool_calls.as_ref().is_some_and(|calls| any_in(tokens, calls))
         }) || conversation.tools.as_ref().is_some_and(|tools| any_in(&self.elsewhere, tools))
@@ -84,9 +85,9 @@ impl Controls {
         let mut conversation = conversation.clone();
         for message in &mut conversation.messages {
             let tokens = if message.role == "assistant" { &self.in_answers } else { &self.elsewhere };
-            for text in
-                [&mut message.content, &mut message.reasoning, &mut message.name].into_iter().flatten()
-            {
+            let Message { role, content, reasoning, name, tool_call_id, .. } = message;
+            let texts = [content, reasoning, name, tool_call_id].into_iter().flatten();
+            for text in texts.chain(std::iter::once(role)) {
                 mark_string(tokens, text, marks, &mut found);
             }
             if let Some(calls) = &mut message.tool_calls {
@@ -109,6 +110,36 @@ pub fn choose<'a>(texts: impl Iterator<Item = &'a str>) -> Result<(Marks, Marks)
     })
 }
 
+/// Every string of a conversation.
+pub fn texts(conversation: &Conversation) -> Vec<&str> {
+    fn inside<'a>(value: &'a Value, out: &mut Vec<&'a str>) {
+        match value {
+            Value::String(text) => out.push(text),
+            Value::Array(items) => items.iter().for_each(|item| inside(item, out)),
+            Value::Object(fields) => {
+                for (key, field) in fields {
+                    out.push(key);
+                    inside(field, out);
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut out = Vec::new();
+    for message in &conversation.messages {
+        let Message { role, content, reasoning, name, tool_call_id, .. } = message;
+        out.push(role.as_str());
+        out.extend([content, reasoning, name, tool_call_id].into_iter().flatten().map(String::as_str));
+        if let Some(calls) = &message.tool_calls {
+            inside(calls, &mut out);
+        }
+    }
+    if let Some(tools) = &conversation.tools {
+        inside(tools, &mut out);
+    }
+    out
+}
+
 fn mark_string(tokens: &ControlTokens, text: &mut String, marks: Marks, found: &mut u64) {
     let (marked, count) = tokens.mark(text, marks.open, marks.close);
     if count > 0 {
@@ -122,6 +153,15 @@ fn mark_value(tokens: &ControlTokens, value: &mut Value, marks: Marks, found: &m
         Value::String(text) => mark_string(tokens, text, marks, found),
         Value::Array(items) => items.iter_mut().for_each(|item| mark_value(tokens, item, marks, found)),
         Value::Object(fields) => {
+            if fields.keys().any(|key| tokens.any(key)) {
+                *fields = std::mem::take(fields)
+                    .into_iter()
+                    .map(|(mut key, field)| {
+                        mark_string(tokens, &mut key, marks, found);
+                        (key, field)
+                    })
+                    .collect();
+            }
             fields.values_mut().for_each(|field| mark_value(tokens, field, marks, found));
         }
         _ => {}
@@ -132,7 +172,7 @@ fn any_in(tokens: &ControlTokens, value: &Value) -> bool {
     match value {
         Value::String(text) => tokens.any(text),
         Value::Array(items) => items.iter().any(|item| any_in(tokens, item)),
-        Value::Object(fields) => fields.values().any(|field| any_in(tokens, field)),
+        Value::Object(fields) => fields.iter().any(|(key, field)| tokens.any(key) || any_in(tokens, field)),
         _ => false,
     }
 }

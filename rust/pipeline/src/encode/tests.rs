@@ -4,7 +4,7 @@ use fastft_record::{Code, Conversation, Document, Message};
 use fastft_text::{Encoding, Tokenizer};
 use proptest::prelude::*;
 
-use super::spans::token_runs;
+use super::runs::{Answer, token_runs};
 use super::{EncodeOptions, Encoded, Encoder, SpecialInText, TrainOn};
 
 const TOKENIZER: &str = include_str!("../../../../tests/templates/fixtures/chatml_tokenizer.json");
@@ -22,6 +22,13 @@ fn talk(texts: &[String]) -> Document {
     let messages =
         messages.map(|(index, text)| Message::new(["user", "assistant"][index % 2], text.as_str()));
     Document::Conversation(Conversation { messages: messages.collect(), tools: None })
+}
+
+/// The only document of a row.
+fn one(encoder: &Encoder, document: &Document) -> Encoded {
+    let mut documents = encoder.encode(document).unwrap();
+    assert_eq!(documents.len(), 1);
+    documents.remove(0)
 }
 
 fn trained_texts(encoder: &Encoder, encoded: &Encoded) -> Vec<String> {
@@ -49,8 +56,8 @@ proptest! {
     fn tags_and_prefixes_agree_and_answers_are_whole(texts in texts()) {
         let (tagged, untagged) = encoders();
         let document = talk(&texts);
-        let encoded = tagged.encode(&document).unwrap();
-        prop_assert_eq!(&encoded, &untagged.encode(&document).unwrap());
+        let encoded = one(tagged, &document);
+        prop_assert_eq!(&encoded, &one(untagged, &document));
         let answers: Vec<String> = texts.iter().skip(1).step_by(2).map(|text| format!("{text}<|im_end|>")).collect();
         let trained: Vec<String> = trained_texts(tagged, &encoded);
         // NFC may have rewritten combining marks; count the turns then.
@@ -64,7 +71,7 @@ proptest! {
     #[test]
     fn messages_can_not_write_control_tokens(texts in texts()) {
         let (tagged, _) = encoders();
-        let encoded = tagged.encode(&talk(&texts)).unwrap();
+        let encoded = one(tagged, &talk(&texts));
         for token in ["<|im_start|>", "<|im_end|>"] {
             let id = tagged.tokenizer().token_to_id(token).unwrap();
             prop_assert_eq!(encoded.ids.iter().filter(|found| **found == id).count(), texts.len());
@@ -75,7 +82,7 @@ proptest! {
     fn without_control_tokens_plain_and_parse_are_one(texts in prop::collection::vec("[a-z \n\u{e9}<|>]{0,12}", 2..5)) {
         let (plain, _) = encoders();
         let parse = encoder_parsing();
-        prop_assert_eq!(plain.encode(&talk(&texts)).unwrap(), parse.encode(&talk(&texts)).unwrap());
+        prop_assert_eq!(one(plain, &talk(&texts)), one(parse, &talk(&texts)));
     }
 }
 
@@ -100,14 +107,23 @@ fn runs_take_tokens_that_share_a_byte_and_leave_whitespace_behind_the_end_token(
     let encoding =
         Encoding { ids: vec![1, 2, 9, 3, 4], offsets: vec![(0, 1), (1, 3), (3, 6), (6, 7), (7, 8)] };
     let is_added = |id: u32| id == 9;
-    let runs = |answers: &[(usize, usize)]| token_runs("abc<E>\nd", &encoding, answers, Some(&is_added));
+    let answers = |spans: &[(usize, usize, f32)]| -> Vec<Answer> {
+        spans.iter().map(|&(from, to, weight)| Answer { from, to, weight }).collect()
+    };
+    let runs = |spans: &[(usize, usize)]| {
+        let spans: Vec<_> = spans.iter().map(|&(from, to)| (from, to, 1.0)).collect();
+        token_runs("abc<E>\nd", &encoding, &answers(&spans), Some(&is_added)).0
+    };
     assert_eq!(runs(&[(1, 7)]), [(1, 3)]);
     assert_eq!(runs(&[(2, 7)]), [(1, 3)]);
     assert_eq!(runs(&[(1, 3)]), [(1, 2)]);
     assert_eq!(runs(&[(1, 8)]), [(1, 5)]);
     assert_eq!(runs(&[(0, 1), (1, 3)]), [(0, 2)]);
     assert_eq!(runs(&[(4, 4)]), []);
-    assert_eq!(token_runs("abc<E>\nd", &encoding, &[(1, 7)], None), [(1, 4)]);
+    let weighted = |spans: &[_]| token_runs("abc<E>\nd", &encoding, &answers(spans), None);
+    assert_eq!(weighted(&[(1, 7, 1.0)]).0, [(1, 4)]);
+    // a token that two answers share is the first one's
+    assert_eq!(weighted(&[(0, 2, 2.0), (2, 8, 0.5)]), (vec![(0, 2), (2, 5)], vec![2.0, 0.5]));
 }
 
 #[test]
@@ -147,12 +163,9 @@ fn null_content_is_tried_as_it_stands_and_calls_are_not_lost_in_silence() {
         encoder(&template, EncodeOptions::default())
     };
     // told by `none`, as DeepSeek's template does; and a template that can't look into null
+    assert_eq!(one(&named("m.content is none"), &call(r#""content":null,"#)).text, "alook<|im_end|>");
     assert_eq!(
-        named("m.content is none").encode(&call(r#""content":null,"#)).unwrap().text,
-        "alook<|im_end|>"
-    );
-    assert_eq!(
-        named("'z' not in m.content and m.tool_calls").encode(&call(r#""content":null,"#)).unwrap().text,
+        one(&named("'z' not in m.content and m.tool_calls"), &call(r#""content":null,"#)).text,
         "alook<|im_end|>"
     );
     // ChatML prints no calls: the answer would be empty
@@ -184,10 +197,10 @@ fn a_call_without_content_is_encoded_like_one_with_empty_content_where_the_templ
     );
     for template in [&untagged, &tagged] {
         let side = encoder(template, EncodeOptions::default());
-        let expected = side.encode(&row(r#""content":"","#)).unwrap();
+        let expected = one(&side, &row(r#""content":"","#));
         assert_eq!(trained_texts(&side, &expected), ["look<|im_end|>", "c<|im_end|>"]);
         for content in ["", r#""content":null,"#] {
-            assert_eq!(side.encode(&row(content)).unwrap(), expected);
+            assert_eq!(one(&side, &row(content)), expected);
         }
     }
     // what the template refuses for another reason stays refused, in the words of the first refusal
@@ -203,7 +216,7 @@ fn a_call_without_content_is_encoded_like_one_with_empty_content_where_the_templ
     assert_eq!(error.code, Code::Template);
     // and a template that tells an absent text from an empty one is asked with the row as it stands
     let tells = untagged.replace("'' + m.content", "m.content if m.content is defined else 'none'");
-    let encoded = encoder(&tells, EncodeOptions::default()).encode(&row("")).unwrap();
+    let encoded = one(&encoder(&tells, EncodeOptions::default()), &row(""));
     assert!(encoded.text.contains("nonelook"), "{}", encoded.text);
 }
 
@@ -215,4 +228,116 @@ fn an_answer_that_begins_a_conversation_has_no_provable_prompt() {
     assert_eq!(untagged.encode(&only).unwrap_err().code, Code::Mask);
     let all = encoder(UNTAGGED, EncodeOptions { train_on: TrainOn::All, ..EncodeOptions::default() });
     assert!(all.encode(&only).is_ok());
+}
+
+#[test]
+fn messages_say_themselves_what_they_weigh() {
+    let row = |weights: [&str; 4]| {
+        let messages: Vec<String> = weights
+            .iter()
+            .enumerate()
+            .map(|(index, weight)| {
+                format!(r#"{{"role":"{}","content":"{index}"{weight}}}"#, ["user", "assistant"][index % 2])
+            })
+            .collect();
+        let row = format!(r#"{{"messages":[{}]}}"#, messages.join(","));
+        Document::Conversation(serde_json::from_str(&row).unwrap())
+    };
+    let train = |train_on| EncodeOptions { train_on, ..EncodeOptions::default() };
+    for template in [CHATML, UNTAGGED] {
+        let made = |train_on, weights| {
+            let encoder = encoder(template, train(train_on));
+            let encoded = one(&encoder, &row(weights));
+            (trained_texts(&encoder, &encoded), encoded.weights)
+        };
+        let both = vec!["1<|im_end|>".to_owned(), "3<|im_end|>".to_owned()];
+        assert_eq!(made(TrainOn::Responses, ["", "", "", ""]), (both.clone(), vec![]));
+        assert_eq!(
+            made(TrainOn::Responses, ["", r#","weight":0.5"#, "", ""]),
+            (both.clone(), vec![0.5, 1.0])
+        );
+        assert_eq!(made(TrainOn::LastResponse, ["", r#","train":true"#, "", ""]), (both.clone(), vec![]));
+        assert_eq!(
+            made(TrainOn::PerMessage, ["", r#","weight":2"#, "", ""]),
+            (both[..1].to_vec(), vec![2.0]),
+            "no other message says that it is trained"
+        );
+        // a question that says so is trained as the turn that it is
+        let question = "<|im_start|>user\n2<|im_end|>".to_owned();
+        assert_eq!(made(TrainOn::PerMessage, ["", "", r#","train":true"#, ""]), (vec![question], vec![]));
+        let (texts, weights) = made(TrainOn::All, [r#","weight":0"#, r#","weight":0.5"#, "", ""]);
+        assert_eq!((texts.len(), weights), (2, vec![0.5, 1.0]));
+        assert!(texts[1].ends_with("3<|im_end|>\n") && texts[1].starts_with("<|im_start|>user"));
+        let nothing = encoder(template, train(TrainOn::PerMessage)).encode(&row(["", "", "", ""]));
+        assert_eq!(nothing.unwrap_err().code, Code::NoTarget);
+        let negative = encoder(template, train(TrainOn::All)).encode(&row(["", r#","weight":-1"#, "", ""]));
+        assert_eq!(negative.unwrap_err().code, Code::Type);
+    }
+}
+
+#[test]
+fn ranked_rows_are_one_document_an_answer_and_labelled_rows_one() {
+    let prompt = Conversation {
+        messages: vec![Message::new("user", "a"), Message::new("assistant", "b"), Message::new("user", "c")],
+        tools: None,
+    };
+    let answers = ["best", "worse", "worst"].map(|text| vec![Message::new("assistant", text)]).to_vec();
+    for template in [CHATML, UNTAGGED] {
+        let encoder = encoder(template, EncodeOptions::default());
+        let ranked = Document::Ranked { conversation: prompt.clone(), answers: answers.clone() };
+        let documents = encoder.encode(&ranked).unwrap();
+        let texts: Vec<_> = documents.iter().map(|document| trained_texts(&encoder, document)).collect();
+        assert_eq!(texts, [["best<|im_end|>"], ["worse<|im_end|>"], ["worst<|im_end|>"]]);
+        assert_eq!(documents.iter().map(|document| document.rank).collect::<Vec<_>>(), [0, 1, 2]);
+        let mut whole = prompt.clone();
+        whole.messages.push(Message::new("assistant", "d"));
+        for (desirable, rank) in [(true, 0), (false, 1)] {
+            let labelled = Document::Labelled { conversation: whole.clone(), desirable };
+            let document = one(&encoder, &labelled);
+            assert_eq!(
+                (document.rank, trained_texts(&encoder, &document)),
+                (rank, vec!["d<|im_end|>".into()])
+            );
+        }
+    }
+}
+
+#[test]
+fn long_conversations_are_proven_in_few_renderings() {
+    let untagged = encoder(UNTAGGED, EncodeOptions::default());
+    let texts: Vec<String> = (0..80).map(|index| format!(" text {index} ")).collect();
+    let encoded = one(&untagged, &talk(&texts));
+    let expected: Vec<String> =
+        texts.iter().skip(1).step_by(2).map(|text| format!("{text}<|im_end|>")).collect();
+    assert_eq!(trained_texts(&untagged, &encoded), expected);
+    let renderings = untagged.counters().renderings.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(renderings < 10, "{renderings}");
+}
+
+#[test]
+fn an_answer_that_history_shows_without_its_thinking_is_trained_as_it_is_shown() {
+    // as Qwen3 does: thinking only in the last answer
+    let template = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{% if m.role == 'assistant' and loop.last %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{{ m.content + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+    let encoder = encoder(template, EncodeOptions::default());
+    let encoded = one(&encoder, &talk(&["a".into(), "b".into(), "c".into(), "d".into()]));
+    assert_eq!(trained_texts(&encoder, &encoded), ["b<|im_end|>", "d<|im_end|>"]);
+    // and as DeepSeek-R1 does: the prompt opens a block that the text does not have
+    let encoder = self::encoder(
+        &UNTAGGED.replace("assistant\n' }}", "assistant\n<think>\n' }}"),
+        EncodeOptions::default(),
+    );
+    let encoded = one(&encoder, &talk(&["a".into(), "b".into(), "c".into(), "d".into()]));
+    assert_eq!(trained_texts(&encoder, &encoded), ["b<|im_end|>", "d<|im_end|>"]);
+}
+
+#[test]
+fn calls_get_ids_that_the_template_accepts_and_keys_are_text() {
+    let template = "{% for m in messages %}{% for c in m.tool_calls or [] %}{% if c.id | length != 9 %}{{ raise_exception('9 letters') }}{% endif %}{{ c | tojson }}{% endfor %}{{ m.tool_call_id }}{{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}{% endif %}";
+    let encoder = encoder(template, EncodeOptions { train_on: TrainOn::All, ..EncodeOptions::default() });
+    let row = r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"","tool_calls":[{"id":"call_long_id","function":{"name":"f","arguments":{"<|im_start|>":1}}}]},{"role":"tool","content":"b","tool_call_id":"call_long_id"}]}"#;
+    let encoded = one(&encoder, &Document::Conversation(serde_json::from_str(row).unwrap()));
+    assert_eq!(encoded.text.matches("call00001").count(), 2);
+    assert_eq!(encoder.counters().documents_with_new_ids.load(std::sync::atomic::Ordering::Relaxed), 1);
+    let start = encoder.tokenizer().token_to_id("<|im_start|>").unwrap();
+    assert!(encoded.text.contains("<|im_start|>") && !encoded.ids.contains(&start));
 }
