@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from fastft.cli import data as data_command
 from fastft.cli.bench import BENCHES
+from fastft.cli.data.preview import painted
 
 
 def test_check_says_ok_on_stdout_and_problems_on_stderr(fastft: Any) -> None:
@@ -157,9 +157,9 @@ def test_trained_text_is_marked_in_the_preview() -> None:
     def decode(ids: list[int]) -> str:
         return "".join(words[i] for i in ids)
 
-    assert data_command.painted([0, 1, 2, 3, 4], [0, 0, 0, 1, 1], decode) == "<u>hi<a>>>yes</a><<"
-    assert data_command.painted([3], [1], decode) == ">>yes<<"
-    assert data_command.painted([], [], decode) == ""
+    assert painted([0, 1, 2, 3, 4], [0, 0, 0, 1, 1], decode) == "<u>hi<a>>>yes</a><<"
+    assert painted([3], [1], decode) == ">>yes<<"
+    assert painted([], [], decode) == ""
 
 
 def test_chat_options_for_scripts_need_a_question(fastft: Any) -> None:

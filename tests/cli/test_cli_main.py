@@ -109,7 +109,7 @@ def commands() -> list[tuple[str, ...]]:
         command = entry.cli.get_command(click.Context(entry.cli), name)
         found.append((name,))
         if isinstance(command, click.Group):
-            found += [(name, inner) for inner in command.commands]
+            found += [(name, inner) for inner in command.list_commands(click.Context(command))]
     return found
 
 
@@ -122,7 +122,7 @@ def test_every_command_has_help_and_every_option_says_what_it_does(
     command = entry.cli.get_command(click.Context(entry.cli), words[0])
     for word in words[1:]:
         assert isinstance(command, click.Group)
-        command = command.commands[word]
+        command = command.get_command(click.Context(command), word)
     assert command is not None
     for option in command.params:
         if isinstance(option, click.Option):

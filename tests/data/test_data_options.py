@@ -317,7 +317,7 @@ def test_progress_is_told_while_the_engine_works(
 ) -> None:
     import importlib
 
-    monkeypatch.setattr(importlib.import_module("fastft.data.prepare"), "PROGRESS_SECONDS", 0.01)
+    monkeypatch.setattr(importlib.import_module("fastft.data.watch"), "PROGRESS_SECONDS", 0.01)
     path = write_jsonl(tmp_path / "rows.jsonl", [chat(f"q{n}" * 20, f"a{n}" * 10) for n in range(20_000)])
     heard = Heard()
     kitchen.prepare(path, heard=heard, threads=1)

@@ -33,6 +33,16 @@ def style(text: str, name: str, stream: TextIO | None = None) -> str:
     return f"\x1b[{_STYLES[name]}m{text}\x1b[0m" if text and colored(stream or sys.stderr) else text
 
 
+def stdout() -> TextIO:
+    """Where data goes, for what asks whether it wants colour."""
+    return sys.stdout
+
+
+def flush() -> None:
+    """Hand what was printed to the reader, who may be waiting for it."""
+    sys.stdout.flush()
+
+
 def out(text: str = "") -> None:
     """Print data, to stdout."""
     print(text, file=sys.stdout, flush=False)

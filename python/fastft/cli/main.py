@@ -7,7 +7,6 @@ with a checkpoint saved; 130 and 143 stopped at once.
 
 from __future__ import annotations
 
-import importlib
 import sys
 from contextlib import redirect_stdout
 from typing import Any, NoReturn
@@ -16,13 +15,14 @@ import click
 
 import fastft
 from fastft.cli import console
+from fastft.cli.lazy import LazyGroup
 from fastft.core import env
 from fastft.core.errors import FastftError, UnsupportedError
 
 COMMANDS = {
     "train": ("train", "Train as a config says."),
     "config": ("config", "Check, show and explain configs, or begin one."),
-    "data": ("data", "See what the model will be shown."),
+    "data": ("data", "Check, see and prepare what the model learns from."),
     "chat": ("chat", "Talk to a run or a model."),
     "export": ("export", "Write a run as a folder that other tools load."),
     "runs": ("runs", "List runs and look at one."),
@@ -31,39 +31,6 @@ COMMANDS = {
     "completion": ("completion", "Print the completion script of a shell."),
 }
 """Command -> its module in this package, and its line in `fastft --help`; a test holds it to the command's own words."""
-
-
-class LazyGroup(click.Group):
-    """Lists its commands from a table and imports one when it is called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order of the table, which is the order of use."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name, imported now."""
-        if cmd_name not in COMMANDS:
-            return None
-        command = importlib.import_module(f"fastft.cli.{COMMANDS[cmd_name][0]}").command
-        assert isinstance(command, click.Command)
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with the nearest command when there is none of that name."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from fastft.core.registry import closest
-
-            near = closest(args[0], list(COMMANDS))
-            hint = f"Did you mean '{near}'?" if near else f"Commands: {', '.join(COMMANDS)}."
-            ctx.fail(f"No such command '{args[0]}'. {hint}")
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The table, without importing a command."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
 _HELP = """Fine-tune language models: exact, fast, and honest about what was done.
@@ -76,7 +43,11 @@ fastft chat runs/my-run         talk to the result
 
 
 @click.command(
-    cls=LazyGroup, help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=LazyGroup,
+    table=COMMANDS,
+    package="fastft.cli",
+    help=_HELP,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(fastft.__version__, message="fastft %(version)s")
 @click.option("-v", "--verbose", is_flag=True, help="Show the traceback of every error.")

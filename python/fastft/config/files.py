@@ -24,7 +24,21 @@ def file_problems(config: RunConfig, folder: Path | None) -> list[Problem]:
         config: a valid config.
         folder: the config file's; relative paths are looked for there after the working directory.
     """
-    return [*_data(config, folder), *_template(config, folder), *_model(config)]
+    return [*_data(config, folder), *_template(config, folder), *_model(config, folder)]
+
+
+def with_model_found(config: RunConfig, folder: Path) -> RunConfig:
+    """The config, with a `model.path` that is there beside the config only as the path where it is.
+
+    Args:
+        config: a valid config.
+        folder: the config file's.
+    """
+    path = config.model.path
+    found = _find(path, folder)
+    if found is None or found == Path(path).expanduser():
+        return config
+    return config.model_copy(update={"model": config.model.model_copy(update={"path": str(found)})})
 
 
 def _data(config: RunConfig, folder: Path | None) -> Iterator[Problem]:
@@ -49,13 +63,13 @@ def _template(config: RunConfig, folder: Path | None) -> Iterator[Problem]:
         yield Problem("data.missing-file", "data.template", f"there is no file `{name}`", _near(name, folder))
 
 
-def _model(config: RunConfig) -> Iterator[Problem]:
+def _model(config: RunConfig, folder: Path | None) -> Iterator[Problem]:
     """A path that can only be local and is not there; what may be a hub id is the hub's business."""
     path = config.model.path
-    found = Path(path).expanduser()
+    found = _find(path, folder) or Path(path).expanduser()
     key = "model.path"
     if found.is_dir():
-        if not (found / "config.json").is_file() and not (found / "adapter_config.json").is_file():
+        if not any((found / name).is_file() for name in ("config.json", "adapter_config.json", "tokenizer.json")):
             yield Problem(
                 "model.no-model",
                 key,
@@ -67,7 +81,7 @@ def _model(config: RunConfig) -> Iterator[Problem]:
             path.startswith(("/", "./", "../", "~")) or path.endswith(".gguf") or path.count("/") > 1 or "\\" in path
         )
         if local:
-            yield Problem("model.missing-file", key, f"there is no model at `{path}`", _near(path, None))
+            yield Problem("model.missing-file", key, f"there is no model at `{path}`", _near(path, folder))
         elif "/" in path and found.parent.is_dir() and (near := closest(found.name, _names(found.parent))):
             yield Problem(
                 "model.missing-file", key, f"there is no model at `{path}`", f"did you mean `{found.parent / near}`?"

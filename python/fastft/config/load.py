@@ -70,7 +70,8 @@ def load(path: str | Path, overrides: Iterable[str] = (), *, files: bool = False
     Args:
         path: the TOML file.
         overrides: `key=value`, as `--set` takes them.
-        files: also see that the files it names exist; their problems come with the others.
+        files: also see that the files it names exist; their problems come with the others. A `model.path` that is
+            there beside the config only becomes that path, so that everyone after finds the model.
 
     Raises:
         ConfigError: with one `Problem` for each thing wrong, in file order, overrides last.
@@ -92,6 +93,10 @@ def load(path: str | Path, overrides: Iterable[str] = (), *, files: bool = False
     if problems:
         raise ConfigError(_in_order([_placed(problem, origins, path) for problem in problems], draft))
     assert config is not None
+    if files:
+        from fastft.config.files import with_model_found
+
+        config = with_model_found(config, path.parent)
     return Loaded(config, origins, path, draft.texts)
 
 

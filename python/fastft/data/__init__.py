@@ -4,12 +4,33 @@ prepare             sources -> token stores, with books of what became of each r
 Batches             one rank's batches, step after step
 evaluation_batches  every evaluation row once
 preview             rows as the model will be shown them
+check               every row that can't be used, with its place
+measure             how much there is, how long rows are, what is cut
+publish             a copy of a token store in a folder of its own
 """
 
 from __future__ import annotations
 
+from fastft.data.check import Finding, check
 from fastft.data.dataset import Batches, TokenStore, evaluation_batches
 from fastft.data.inspect import PreviewRow, preview
 from fastft.data.prepare import Prepared, prepare
+from fastft.data.publish import publish
+from fastft.data.stats import Packed, Stats, measure, packed
 
-__all__ = ["Batches", "Prepared", "PreviewRow", "TokenStore", "evaluation_batches", "prepare", "preview"]
+__all__ = [
+    "Batches",
+    "Finding",
+    "Packed",
+    "Prepared",
+    "PreviewRow",
+    "Stats",
+    "TokenStore",
+    "check",
+    "evaluation_batches",
+    "measure",
+    "packed",
+    "prepare",
+    "preview",
+    "publish",
+]

@@ -43,12 +43,12 @@ def make_plan(
     data: DataConfig,
     sources: Sequence[SourceConfig],
     stage: Stage,
-    tokenizer: TokenizerFiles,
+    tokenizer: TokenizerFiles | None,
     *,
     config_dir: Path | None,
     cache: Path,
 ) -> EnginePlan:
-    """Say what is to be done with `sources`.
+    """Say what is to be done with `sources`; without a tokenizer, for a look at the rows themselves.
 
     Raises:
         DataError: a source has no files, or its format can't be told.
@@ -71,12 +71,14 @@ def make_plan(
             "key": tokenizer.key,
             "vocab_size": tokenizer.vocab_size,
             "special_tokens": dict(tokenizer.special_tokens),
-        },
+        }
+        if tokenizer is not None
+        else {"file": "", "key": "", "vocab_size": 0},
         "encode": {
             "train_on": stage.train_on(),
             "special_in_text": data.special_in_text,
             "thinking": data.thinking,
-            "append_eos_to_text": tokenizer.eos_id is not None,
+            "append_eos_to_text": tokenizer is not None and tokenizer.eos_id is not None,
             "add_bos_to_text": False,
         },
         "max_length": data.max_length,
@@ -85,6 +87,8 @@ def make_plan(
         "threads": data.threads,
         "cache": str(cache),
     }
+    if tokenizer is None:
+        return EnginePlan(json.dumps(plan), None, names, make_mix(data, sources), None)
     kinds = {found["kind"] for found in json.loads(engine().formats(json.dumps(plan)))}
     fallback, slow_template = None, None
     if kinds - {"text"}:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,18 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from fastft.core import paths
 from fastft.core.errors import DataError
-from fastft.core.events import DataProgress, DataReady, Warned
+from fastft.core.events import DataReady, Warned
 from fastft.data.dataset import TokenStore
 from fastft.data.engine import engine
 from fastft.data.plan import EnginePlan, make_plan
+from fastft.data.watch import Watch
 
 if TYPE_CHECKING:
     from fastft.config.kinds import Stage, TokenizerFiles
     from fastft.config.schema import DataConfig, SourceConfig
     from fastft.core.events import Bus
-
-PROGRESS_SECONDS = 1.0
-"""Between two `DataProgress` events."""
 
 
 @dataclass(frozen=True)
@@ -163,40 +160,11 @@ def _make(
 ) -> _Made:
     plan = make_plan(data, sources, stage, tokenizer, config_dir=config_dir, cache=cache)
     progress = engine().Progress()
-    with _Watch(progress, bus):
+    with Watch(progress, bus):
         found = engine().prepare(plan.json, progress, plan.fallback)
     folder = Path(found["folder"])
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     return _Made(folder, found["key"], found["cached"], manifest, plan)
-
-
-class _Watch:
-    """Polls the engine's counters from a thread of its own while the caller waits for the engine."""
-
-    def __init__(self, progress: Any, bus: Bus) -> None:
-        self._progress, self._bus = progress, bus
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="fastft-data-progress", daemon=True)
-
-    def __enter__(self) -> None:
-        self._begin = time.monotonic()
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._done.wait(PROGRESS_SECONDS):
-            self._bus.emit(
-                DataProgress(
-                    rows=self._progress.rows,
-                    tokens=self._progress.tokens,
-                    bytes_read=self._progress.bytes_read,
-                    total_bytes=self._progress.total_bytes,
-                    seconds=time.monotonic() - self._begin,
-                )
-            )
 
 
 def _check(data: DataConfig, made: _Made, store: TokenStore | None, name: str) -> None:

@@ -27,15 +27,18 @@ EMBEDDED = {
 }
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-_HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.py"]
+_WEIGHTS = "*.safetensors"
+_HUB_FILES = ["*.json", _WEIGHTS, "*.jinja", "*.model", "*.txt", "*.py"]
+_TOKENIZERS = {"tokenizer.json", "tokenizer.model", "tokenizer_config.json"}
 
 
-def resolve(path: str, revision: str | None = None) -> Path:
+def resolve(path: str, revision: str | None = None, *, weights: bool = True) -> Path:
     """The local folder of a model.
 
     Args:
         path: as in `model.path`.
         revision: commit, tag or branch of a hub id.
+        weights: False is for who needs the tokenizer only: weights need not be there and are not downloaded.
 
     Raises:
         ModelError: when nothing is there, with what is nearest.
@@ -47,11 +50,11 @@ def resolve(path: str, revision: str | None = None) -> Path:
     if local.suffix == ".gguf" and (local.is_file() or not _HUB_ID.fullmatch(path)):
         return _gguf(local)
     if local.is_dir():
-        return _folder(local)
+        return _folder(local, weights)
     if local.exists():
         raise ModelError(f"`{path}` is a file; a model is a folder or a `.gguf` file", code="model.not-a-folder")
     if "/" in path and _HUB_ID.fullmatch(path) and not local.parent.is_dir():
-        return _hub(path, revision)
+        return _hub(path, revision, weights)
     raise ModelError(f"no model at `{path}`", hint=_nearest(path, local), code="model.not-found")
 
 
@@ -94,8 +97,10 @@ def _gguf(path: Path) -> Path:
     return gguf.convert(path, cache_folder() / "models" / f"{path.stem}-{key}-v{gguf.VERSION}")
 
 
-def _folder(folder: Path) -> Path:
+def _folder(folder: Path, weights: bool) -> Path:
     names = {entry.name for entry in folder.iterdir()}
+    if not weights and names & _TOKENIZERS:
+        return folder.resolve()
     if "config.json" not in names:
         hint = None
         if "adapter_config.json" in names:
@@ -109,7 +114,7 @@ def _folder(folder: Path) -> Path:
             if inside:
                 hint = f"there are models in it: {', '.join(f'`{folder / name}`' for name in inside[:3])}"
         raise ModelError(f"`{folder}` holds no model: it has no `config.json`", hint=hint, code="model.not-a-model")
-    if not any(name.endswith(".safetensors") for name in names):
+    if weights and not any(name.endswith(".safetensors") for name in names):
         if any(name.endswith((".bin", ".pt", ".pth")) for name in names):
             raise ModelError(
                 f"`{folder}` has weights only as pickles, which run code when they are read",
@@ -120,13 +125,14 @@ def _folder(folder: Path) -> Path:
     return folder.resolve()
 
 
-def _hub(repository: str, revision: str | None) -> Path:
+def _hub(repository: str, revision: str | None, weights: bool) -> Path:
     from huggingface_hub import errors as hub
     from huggingface_hub import snapshot_download
 
     at = f"`{repository}`" + (f" at `{revision}`" if revision else "")
     try:
-        return _folder(Path(snapshot_download(repository, revision=revision, allow_patterns=_HUB_FILES)))
+        wanted = [pattern for pattern in _HUB_FILES if weights or pattern != _WEIGHTS]
+        return _folder(Path(snapshot_download(repository, revision=revision, allow_patterns=wanted)), weights)
     except hub.GatedRepoError as error:
         hint = "accept its terms on the hub, then log in: `hf auth login`"
         raise ModelError(f"{at} is gated, and this login has no access", hint=hint, code="model.gated") from error

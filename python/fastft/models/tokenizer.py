@@ -35,7 +35,7 @@ def tokenizer_files(config: ModelConfig) -> TokenizerFiles:
     Raises:
         ModelError: when the model has no tokenizer, or one that can't be written as `tokenizer.json`.
     """
-    folder = resolve(config.path, config.revision)
+    folder = resolve(config.path, config.revision, weights=False)
     target = cache_folder() / "tokenizers" / _key(folder, trusted=config.trust_remote_code)
     described = target / "fastft.json"
     if not described.is_file():

@@ -4,6 +4,7 @@
 //! `errors.rs` is the one place where Rust errors become fastft's.
 
 mod buffer;
+mod check;
 mod errors;
 mod prepare;
 mod store;
@@ -18,6 +19,7 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("STORE_VERSION", fastft_pipeline::key::FORMAT_VERSION)?;
     prepare::register(module)?;
+    module.add_function(wrap_pyfunction!(check::check_rows, module)?)?;
     module.add_class::<store::Store>()?;
     module.add_class::<windows::Windows>()?;
     template::register(module)

@@ -26,7 +26,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 /// Counters that Python polls from another thread.
 #[pyclass(frozen, module = "fastft._engine")]
 pub struct Progress {
-    inner: Arc<run::Progress>,
+    pub inner: Arc<run::Progress>,
 }
 
 #[pymethods]
@@ -61,16 +61,18 @@ impl Progress {
     }
 
     /// Ask the run to stop at the next row.
-    fn cancel(&self) {
+    pub fn cancel(&self) {
         self.inner.cancelled.store(true, Ordering::Relaxed);
     }
 }
 
-fn parse(py: Python<'_>, plan: &str) -> PyResult<Plan> {
+/// The plan that Python wrote.
+pub fn parse(py: Python<'_>, plan: &str) -> PyResult<Plan> {
     Plan::from_json(plan).map_err(|error| errors::to_python(py, error.into()))
 }
 
-fn encoder(plan: &Plan, fallback: Option<Py<PyAny>>) -> Result<Encoder, EncoderError> {
+/// What makes tokens of documents.
+pub fn encoder(plan: &Plan, fallback: Option<Py<PyAny>>) -> Result<Encoder, EncoderError> {
     let tokenizer = &plan.tokenizer;
     let json = std::fs::read_to_string(&tokenizer.file)
         .map_err(|error| EncoderError::Template(format!("`{}`: {error}", tokenizer.file.display())))?;

@@ -114,6 +114,18 @@ impl Windows {
         self.chosen(&[place])
     }
 
+    /// Documents and tokens of each source in the epoch.
+    fn by_source(&self) -> Vec<(u64, u64)> {
+        let lengths = self.store.lengths();
+        let mut found = vec![(0, 0); self.store.manifest().sources.len()];
+        for document in (0..self.packed.len()).filter_map(|window| self.packed.get(window)).flatten() {
+            let (documents, tokens) = &mut found[self.store.place(*document).source as usize];
+            *documents += 1;
+            *tokens += u64::from(lengths[*document as usize]);
+        }
+        found
+    }
+
     /// `(tokens, documents, weighted)` of the windows at these places.
     #[allow(clippy::needless_pass_by_value, reason = "extracted from Python by value")]
     fn measure(&self, places: Vec<usize>) -> PyResult<(usize, usize, bool)> {

@@ -5,12 +5,14 @@
 
 pub mod align;
 pub mod batch;
+pub mod check;
 pub mod encode;
 pub mod error;
 pub mod format;
 mod inputs;
 pub mod key;
 pub mod mix;
+mod near;
 pub mod order;
 pub mod pack;
 pub mod plan;
@@ -20,6 +22,6 @@ pub mod run;
 pub mod store;
 mod sweep;
 pub mod truncate;
-mod worker;
+pub mod worker;
 
 pub use error::EngineError;

@@ -93,7 +93,10 @@ impl Rules<'_> {
             let before = done.books.tokens;
             let result = match row.fault {
                 Some(fault) => Err(fault),
-                None => self.row(bytes, input).map(|cut| self.account(cut, place, &mut done)),
+                None => self.row(bytes, input).map(|(cut, length)| {
+                    done.books.lengths.add(length);
+                    self.account(cut, place, &mut done);
+                }),
             };
             if let Err(error) = result {
                 done.books.quarantine(error.code);
@@ -108,14 +111,18 @@ impl Rules<'_> {
         done
     }
 
-    /// One row to tokens.
-    fn row(&self, bytes: &[u8], input: &Input<'_>) -> Result<Cut, RowError> {
+    /// One row to tokens, and how many its longest document had before it was cut.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn row(&self, bytes: &[u8], input: &Input<'_>) -> Result<(Cut, usize), RowError> {
         let document = document(bytes, input.layout, input.format)?;
         let encoded = self.encoder.encode(&document)?;
         if let Some(id) = encoded.iter().flat_map(|encoded| &encoded.ids).find(|id| **id >= self.vocab_size) {
             let reason = format!("the tokenizer made id {id}, the vocabulary has {} ids", self.vocab_size);
             return Err(RowError::new(Code::Tokenizer, reason));
         }
+        let length = encoded.iter().map(|encoded| encoded.ids.len()).max().unwrap_or(0);
         let cut = truncate::truncate(encoded, &document, self.encoder, self.truncate, self.max_length)?;
         let targets: u64 = match &cut {
             Cut::Dropped => 1,
@@ -124,7 +131,7 @@ impl Rules<'_> {
         if targets == 0 {
             return Err(RowError::new(Code::NoTarget, "no token of the row carries a loss"));
         }
-        Ok(cut)
+        Ok((cut, length))
     }
 
     #[allow(clippy::unused_self, reason = "reads as a step of the rules")]
@@ -172,6 +179,9 @@ pub fn document(bytes: &[u8], layout: Layout, format: &Format) -> Result<Documen
 }
 
 /// Parse one row.
+///
+/// # Errors
+/// `E_JSON` when it is none.
 pub fn parse(text: &str) -> Result<Value, RowError> {
     serde_json::from_str(text).map_err(|error| {
         let reason = if text.starts_with('\u{feff}') {

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Code;
+use crate::{Code, Lengths};
 
 /// Counts of one source.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +53,9 @@ pub struct SourceBooks {
     pub trained_tokens: u64,
     /// Bytes read.
     pub bytes: u64,
+    /// How long rows were, their longest document, before any was cut or left out.
+    #[serde(default)]
+    pub lengths: Lengths,
 }
 
 fn count(counts: &mut BTreeMap<String, u64>, name: &str) {
@@ -112,6 +115,7 @@ impl SourceBooks {
 
     /// Add the counts of another part of the same source.
     pub fn merge(&mut self, other: &Self) {
+        self.lengths.merge(&other.lengths);
         self.read += other.read;
         self.used += other.used;
         self.pieces += other.pieces;

@@ -7,10 +7,12 @@ pub mod books;
 pub mod code;
 pub mod conversation;
 pub mod hash;
+pub mod lengths;
 pub mod random;
 
 pub use books::{Books, SourceBooks, Unbalanced};
 pub use code::{Code, RowError};
 pub use conversation::{Conversation, Document, Message, Part, TextRole};
 pub use hash::KeyHasher;
+pub use lengths::Lengths;
 pub use random::{Permutation, keyed_fraction, mix};

@@ -1,45 +1,26 @@
-"""See what the model will be shown."""
+"""Show rows as the model gets them, and which tokens carry a loss."""
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from fastft.cli import console
+from fastft.cli.data.progress import Progress
 from fastft.cli.options import config_argument, json_option, set_option
 from fastft.core.errors import DataError
-from fastft.core.events import Bus, Event, Warned
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from fastft.core.events import Bus
 
 
-class Warnings:
-    """Tells rows that can't be used on stderr, where they don't disturb the data."""
-
-    def emit(self, event: Event) -> None:
-        """Print a warning; what else happens is of no interest here."""
-        if isinstance(event, Warned):
-            console.say(f"{console.style('warning', 'yellow')}[{event.code}]: {event.message}")
-
-    def close(self) -> None:
-        """Nothing is pending."""
-
-
-@click.group("data")
-def command() -> None:
-    """See what the model will be shown."""
-
-
-@command.command()
+@click.command("preview")
 @config_argument
 @set_option
 @click.option("--rows", type=click.IntRange(min=1), default=3, show_default=True, help="How many rows of each source.")
 @json_option
-def preview(config: Path, overrides: tuple[str, ...], rows: int, as_json: bool) -> None:
+def command(config: Path, overrides: tuple[str, ...], rows: int, as_json: bool) -> None:
     """Show rows as the model gets them, and which tokens carry a loss.
 
     Trained text is green; where there is no colour it stands between >> and <<. With --json: one
@@ -53,7 +34,7 @@ def preview(config: Path, overrides: tuple[str, ...], rows: int, as_json: bool) 
     files = tokenizer_files(loaded.config.model)
     decode = _decoder(files.folder)
     found = preview_rows(
-        loaded.config.data, loaded.config.stage, files, rows=rows, config_dir=loaded.folder, bus=Bus([Warnings()])
+        loaded.config.data, loaded.config.stage, files, rows=rows, config_dir=loaded.folder, bus=Bus([Progress()])
     )
     shown = 0
     for row in found:
@@ -70,13 +51,13 @@ def preview(config: Path, overrides: tuple[str, ...], rows: int, as_json: bool) 
             )
         else:
             trained = sum(map(int, row.trained))
-            console.out(console.style(f"{row.source}, row {row.row}", "bold", sys.stdout))
+            console.out(console.style(f"{row.source}, row {row.row}", "bold", console.stdout()))
             console.out(painted(row.ids, row.trained, decode))
-            console.out(console.style(f"{len(row.ids)} tokens, {trained} trained", "dim", sys.stdout) + "\n")
+            console.out(console.style(f"{len(row.ids)} tokens, {trained} trained", "dim", console.stdout()) + "\n")
     if not shown:
         raise DataError(
             "no row of any source can be used",
-            hint="the reasons stand above; `fastft train --dry-run` counts them",
+            hint="the reasons stand above; `fastft data check` lists them all",
             code="data.empty",
         )
 
@@ -99,9 +80,9 @@ def painted(ids: Sequence[int], trained: Sequence[Any], decode: Any) -> str:
 
 
 def _marked(text: str) -> str:
-    if not console.colored(sys.stdout):
+    if not console.colored(console.stdout()):
         return f">>{text}<<"
-    return "\n".join(console.style(line, "green", sys.stdout) for line in text.split("\n"))
+    return "\n".join(console.style(line, "green", console.stdout()) for line in text.split("\n"))
 
 
 def _decoder(folder: Path) -> Any:

@@ -1,0 +1,28 @@
+"""`fastft data`: check what is learnt from, see it, prepare it."""
+
+from __future__ import annotations
+
+import click
+
+from fastft.cli.lazy import LazyGroup
+
+COMMANDS = {
+    "check": ("check", "Tell every row that can't be used, each with its place."),
+    "preview": ("preview", "Show rows as the model gets them, and which tokens carry a loss."),
+    "stats": ("stats", "Say how much there is, how long rows are, and what is cut."),
+    "prepare": ("prepare", "Make tokens of the rows, or find those made before."),
+}
+"""Command -> its module in this package, and its line in `fastft data --help`."""
+
+_HELP = """Check, see and prepare what the model learns from.
+
+\b
+fastft data check my.toml       what is wrong, and where
+fastft data preview my.toml     what the model will be shown
+fastft data stats my.toml       how much there is, and what is cut
+"""
+
+
+@click.command("data", cls=LazyGroup, table=COMMANDS, package=__name__, help=_HELP)
+def command() -> None:
+    """Check, see and prepare what the model learns from."""

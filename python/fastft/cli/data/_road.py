@@ -1,0 +1,71 @@
+"""What the commands share: from a config to prepared data, with progress on stderr."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastft.cli.data.progress import Progress
+from fastft.core.events import Bus
+
+if TYPE_CHECKING:
+    from fastft.config.load import Loaded
+    from fastft.data import Prepared
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What something took: wall time, CPU time of all threads, and the most memory this process held so far."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+
+
+def loaded_config(config: Path, overrides: tuple[str, ...]) -> Loaded:
+    """The config, with every problem told, files it names included."""
+    from fastft.config.load import load
+
+    return load(config, overrides, files=True)
+
+
+def prepare(loaded: Loaded) -> tuple[Prepared, Cost]:
+    """Prepare the data of a config, or find it."""
+    from fastft import data
+    from fastft.models import tokenizer_files
+
+    config = loaded.config
+    begin, begin_cpu = time.monotonic(), _cpu_seconds()
+    progress = Progress()
+    try:
+        prepared = data.prepare(
+            config.data,
+            config.stage,
+            tokenizer_files(config.model),
+            seed=config.seed,
+            eval_fraction=config.eval.fraction,
+            config_dir=loaded.folder,
+            bus=Bus([progress]),
+        )
+    finally:
+        progress.close()
+    return prepared, Cost(time.monotonic() - begin, _cpu_seconds() - begin_cpu, _peak_bytes())
+
+
+def table_data(prepared: Prepared) -> dict[str, Any]:
+    """What the table of books is made from."""
+    return {"books": prepared.books, "sources": prepared.sources}
+
+
+def _cpu_seconds() -> float:
+    return time.process_time()
+
+
+def _peak_bytes() -> int:
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

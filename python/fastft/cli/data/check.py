@@ -1,0 +1,144 @@
+"""Tell every row that can't be used, each with its place."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fastft.cli import console
+from fastft.cli.data.progress import Progress
+from fastft.cli.options import config_argument, json_option, set_option
+from fastft.core.errors import DataError
+from fastft.core.events import Bus
+from fastft.core.units import format_seconds
+
+if TYPE_CHECKING:
+    from fastft.data import Finding
+
+SHOWN = 10
+"""Findings of one code that are printed without `--all`; all are counted."""
+
+
+@click.command("check")
+@config_argument
+@set_option
+@click.option("--all", "every", is_flag=True, help=f"Print each finding, not only the first {SHOWN} of a code.")
+@click.option("--tokens", is_flag=True, help="Render and tokenize each row too; needs the model's tokenizer.")
+@json_option
+def command(config: Path, overrides: tuple[str, ...], every: bool, tokens: bool, as_json: bool) -> None:
+    """Tell every row that can't be used, each with its place.
+
+    Findings are printed as they are made, as FILE:LINE:PATH; the counts come last. Exit code 4 when there are any.
+    With --json: one object with ok, sources, errors (rows by code), findings and seconds.
+    """
+    from fastft.config.load import load
+    from fastft.data import check
+
+    loaded = load(config, overrides, files=True)
+    tokenizer = None
+    if tokens:
+        from fastft.models import tokenizer_files
+
+        tokenizer = tokenizer_files(loaded.config.model)
+    told = Findings(every, quiet=as_json)
+    progress = Progress()
+    begin = time.monotonic()
+    try:
+        sources = check(
+            loaded.config.data,
+            loaded.config.stage,
+            found=lambda finding: told.tell(finding, progress),
+            tokenizer=tokenizer,
+            config_dir=loaded.folder,
+            bus=Bus([progress]),
+        )
+    finally:
+        progress.close()
+    seconds = time.monotonic() - begin
+    if as_json:
+        console.out_json(
+            {
+                "ok": not told.counts,
+                "sources": sources,
+                "errors": dict(sorted(told.counts.items())),
+                "findings": [asdict(finding) for finding in told.kept],
+                "seconds": round(seconds, 3),
+            }
+        )
+    else:
+        _report(sources, told, seconds)
+    if told.counts:
+        raise click.exceptions.Exit(DataError.exit_code)
+
+
+class Findings:
+    """Prints findings, or keeps them for JSON; counts all.
+
+    Args:
+        every: all, not only the first of each code.
+        quiet: keep them instead of printing them.
+    """
+
+    def __init__(self, every: bool, quiet: bool) -> None:
+        self._every, self._quiet = every, quiet
+        self.counts: Counter[str] = Counter()
+        self.kept: list[Finding] = []
+
+    @property
+    def silent(self) -> int:
+        """How many were counted only."""
+        return 0 if self._every else sum(max(0, count - SHOWN) for count in self.counts.values())
+
+    def tell(self, finding: Finding, progress: Progress) -> None:
+        """Take one."""
+        self.counts[finding.code] += 1
+        if not self._every and self.counts[finding.code] > SHOWN:
+            return
+        if self._quiet:
+            self.kept.append(finding)
+        else:
+            progress.close()
+            console.out(described(finding))
+            console.flush()
+
+
+def described(finding: Finding) -> str:
+    """One line: place, code, what is wrong, what was probably meant."""
+    text = f"{finding.place}: {console.style(finding.code, 'red', console.stdout())}: {finding.reason}"
+    if finding.nearest is None:
+        return text
+    whole = finding.line is None or finding.path is None
+    return f"{text}; {finding.nearest}" if whole else f"{text}; did you mean `{finding.nearest}`?"
+
+
+def _report(sources: list[dict[str, Any]], told: Findings, seconds: float) -> None:
+    """Counts by code, then by source."""
+    if told.silent:
+        console.out(f"... and {told.silent:,} more of the same kinds; --all prints them")
+    if told.counts:
+        console.out()
+        rows = [[code, f"{count:,}"] for code, count in told.counts.most_common()]
+        console.out(console.table(rows, ["code", "rows"]))
+        console.out()
+    header = ["source", "format", "files", "rows", "can't be used"]
+    long = any(source["too_long"] for source in sources)
+    rows = [_source_row(source, long) for source in sources]
+    console.out(console.table(rows, [*header, "too long"] if long else header))
+    for source in sources:
+        for sentence in source["warnings"]:
+            console.say(f"{console.style('warning', 'yellow')}[data.source]: {sentence}")
+    read, size = sum(source["read"] for source in sources), sum(source["bytes"] for source in sources)
+    console.say(f"{read:,} rows in {format_seconds(seconds)}, {size / max(seconds, 1e-9) / 1e6:.0f} MB/s")
+
+
+def _source_row(source: dict[str, Any], long: bool) -> list[str]:
+    name = source["name"] if source["part"] == "train" else f"{source['name']} (eval)"
+    kind = source["format"]["kind"] + (", found" if source["guessed"] else "") if source["format"] else "?"
+    bad = sum(source["bad"].values())
+    row = [name, kind, f"{source['files']:,}", f"{source['read']:,}", f"{bad:,}"]
+    return [*row, f"{source['too_long']:,}"] if long else row

@@ -1,0 +1,96 @@
+"""Look at every row and keep nothing: what is wrong, where, and what was probably meant."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastft.core import paths
+from fastft.core.errors import DataError
+from fastft.data.engine import engine
+from fastft.data.plan import make_plan
+from fastft.data.watch import Watch
+
+if TYPE_CHECKING:
+    from fastft.config.kinds import Stage, TokenizerFiles
+    from fastft.config.schema import DataConfig
+    from fastft.core.events import Bus
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes:
+        source: the source's name.
+        file: its file, None when the trouble is with no single file.
+        line: 1-based line on which the row begins, None when the source as a whole can't be used.
+        path: the JSON path in the row, such as `messages[2].content`.
+        code: stable, such as `E_MISSING`.
+        reason: one sentence with what was expected.
+        nearest: the key or role that was probably meant, or what to do.
+    """
+
+    source: str
+    file: str | None
+    line: int | None
+    path: str | None
+    code: str
+    reason: str
+    nearest: str | None
+
+    @property
+    def place(self) -> str:
+        """File, line and path, joined by colons."""
+        return ":".join(str(part) for part in (self.file or self.source, self.line, self.path) if part is not None)
+
+
+def check(
+    data: DataConfig,
+    stage: Stage,
+    *,
+    found: Callable[[Finding], None],
+    tokenizer: TokenizerFiles | None = None,
+    config_dir: Path | None = None,
+    cache: Path | None = None,
+    bus: Bus,
+) -> list[dict[str, Any]]:
+    """Check every row of the training and evaluation sources.
+
+    Args:
+        data: which rows.
+        stage: what rows have to be.
+        found: is told each finding as soon as it is made, in the order of the data.
+        tokenizer: rows are rendered and tokenized too; None looks at the rows themselves only.
+        config_dir: where relative paths are looked for when the working directory has no such file.
+        cache: folder of what is cached; None is fastft's.
+        bus: hears of progress.
+
+    Returns:
+        For each source `part` (train or eval), `name`, `format`, `guessed`, `files`, `read`, `bytes`, `bad` (rows by
+        code), `too_long` and `warnings`.
+    """
+    cache = cache or paths.cache_folder()
+    checked: list[dict[str, Any]] = []
+
+    def tell(text: str) -> None:
+        for finding in json.loads(text):
+            found(Finding(**finding))
+
+    for part, sources in (("train", data.train), ("eval", data.eval)):
+        if not sources:
+            continue
+        tokens = tokenizer is not None
+        try:
+            plan = make_plan(data, sources, stage, tokenizer, config_dir=config_dir, cache=cache)
+        except DataError:  # a source can't be used as a whole: the engine names it together with what else is wrong
+            tokens = False
+            plan = make_plan(data, sources, stage, None, config_dir=config_dir, cache=cache)
+        progress = engine().Progress()
+        with Watch(progress, bus):
+            answer = engine().check(plan.json, progress, tell, tokens, plan.fallback)
+        checked += [{"part": part, **source} for source in json.loads(answer)]
+    return checked

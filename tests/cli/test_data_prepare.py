@@ -1,0 +1,176 @@
+"""`fastft data preview`, `prepare` and `stats`, with a tokenizer and without weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+
+from fastft.cli import main as entry
+from fastft.cli.data.progress import Progress, line
+from fastft.cli.data.stats import picture
+from fastft.core.events import DataProgress
+from fastft.data import TokenStore
+from fastft.data.stats import Bucket, _cut
+
+KEYS = {
+    "read",
+    "used",
+    "quarantined",
+    "filtered",
+    "duplicates",
+    "truncated",
+    "tokens",
+    "trained_tokens",
+    "rows_packed",
+    "fill",
+    "seconds",
+    "cpu_seconds",
+    "peak_bytes",
+    "key",
+}
+CONFIG = """
+[model]
+path = "model"
+[data]
+train = [{path = "a.jsonl"}, {path = "b.jsonl", repeat = 3}]
+max_length = 64
+[stage]
+kind = "sft"
+[method]
+kind = "lora"
+[optimizer]
+kind = "adamw"
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a config, rows, and a tokenizer that no weights are beside."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "model").mkdir()
+    tiny.tokenizer().save_pretrained(folder / "model")
+    assert not list((folder / "model").glob("*.safetensors"))
+    for name, count in (("a", 20), ("b", 10)):
+        rows = ({"instruction": f"{name}{n}", "output": "o" * (3 * n + 1)} for n in range(count))
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "run.toml").write_text(CONFIG)
+    return folder
+
+
+@pytest.fixture
+def run(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run `fastft data` in a folder that is not the config's: its paths, the model's too, are found beside it."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(word: str, *words: str) -> tuple[int, str, str]:
+        code = entry.run(["data", word, str(project / "run.toml"), *words])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+def test_prepare_gives_scripts_the_books(run: Any) -> None:
+    code, out, _ = run("prepare", "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert set(told) >= KEYS
+    assert told["read"] == 30
+    assert told["read"] == told["used"] + told["dropped"]["too_long"]
+    assert told["rows_packed"] > told["used"]  # b is used three times
+    assert 0 < told["fill"] <= 1
+    assert told["peak_bytes"] > 10 << 20
+    assert json.loads(run("prepare", "--json")[1])["cached"] is True
+
+
+def test_prepare_says_the_same_to_a_person(run: Any) -> None:
+    code, out, err = run("prepare")
+    assert code == 0
+    assert out.startswith("source  format  read  used  dropped")
+    assert "windows  " in out
+    assert "warning[data.format-found]" in err
+
+
+def test_out_is_a_store_that_opens_and_is_never_mixed_with_other_files(run: Any, tmp_path: Path) -> None:
+    told = json.loads(run("prepare", "--json", "--out", "there/store")[1])
+    store = TokenStore.open(tmp_path / "there" / "store")
+    assert (store.key, store.tokens) == (told["key"], told["tokens"])
+    assert run("prepare", "--out", "there/store")[0] == 0  # the same store: nothing to do
+    code, _, err = run("prepare", "--out", "there/store", "--set", "data.max_length=32")
+    assert (code, "holds another store" in err) == (5, True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "diary.txt").write_text("dear")
+    code, _, err = run("prepare", "--out", "mine")
+    assert (code, "holds other files" in err) == (5, True)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["diary.txt"]
+    code, _, err = run("prepare", "--out", "/proc/nowhere")
+    assert (code, "can't be written" in err, "Traceback" in err) == (5, True, False)
+
+
+def test_evaluation_rows_of_their_own_lie_in_the_store(run: Any, tmp_path: Path, project: Path) -> None:
+    run("prepare", "--out", "store", "--set", f"data.eval=[{{path='{project / 'b.jsonl'}'}}]")
+    assert len(TokenStore.open(tmp_path / "store" / "eval")) == 10
+
+
+def test_preview_shows_what_is_trained(run: Any) -> None:
+    code, out, _ = run("preview", "--rows", "1")
+    assert code == 0
+    assert "a, row 0" in out
+    assert "<|im_start|>user\na0<|im_end|>\n<|im_start|>assistant\n>>o<|im_end|><<" in out
+    rows = [json.loads(text) for text in run("preview", "--rows", "2", "--json")[1].splitlines()]
+    assert [(row["source"], row["row"]) for row in rows] == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+    assert sum(rows[0]["trained"]) == 2
+
+
+def test_stats_add_up(run: Any) -> None:
+    told = json.loads(run("stats", "--json")[1])
+    assert sum(bucket["rows"] for bucket in told["lengths"]) == 30
+    by_length = {cut["max_length"]: cut for cut in told["cuts"]}
+    assert by_length[64]["rows"] == told["books"]["total"]["dropped"]["too_long"] > 0
+    assert by_length[128]["rows"] == 0
+    packed = told["packed"]
+    assert [each["documents"] for each in packed["sources"]] == [told["books"]["sources"]["a"]["used"], 30]
+    assert sum(each["share"] for each in packed["sources"]) == pytest.approx(1)
+    assert packed["tokens"] == sum(each["tokens"] for each in packed["sources"])
+    assert told["percentiles"]["p50"] <= told["percentiles"]["p99"]
+
+
+def test_stats_draw_lengths(run: Any) -> None:
+    code, out, _ = run("stats")
+    assert code == 0
+    for word in ("# rows\n", "# lengths, in tokens, before any cut\n<=  32  ", "64 (set)", "# an epoch\n", "% full"):
+        assert word in out
+
+
+def test_the_picture_has_a_bar_a_power_of_two() -> None:
+    text = picture([Bucket(30, 5, 150), Bucket(34, 10, 340), Bucket(128, 1, 128)])
+    assert text == (
+        "<=  32   5   31.2%  ████████████████████\n"
+        "<=  64  10   62.5%  ████████████████████████████████████████\n"
+        "<= 128   1    6.2%  ████"
+    )
+    assert picture([]) == "no row"
+
+
+def test_cuts_are_exact_at_bounds_and_said_to_be_about_elsewhere() -> None:
+    lengths = [Bucket(32, 4, 128), Bucket(64, 2, 126)]  # 63 and 63 tokens
+    cut = _cut(lengths, 32)
+    assert (cut.rows, cut.tokens, cut.whole_tokens, cut.exact) == (2, 62, 126, True)
+    assert _cut(lengths, 63).exact is False
+    assert (_cut(lengths, 64).rows, _cut(lengths, 64).exact) == (0, True)
+
+
+def test_progress_says_speed_and_time_left(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    event = DataProgress(rows=1000, tokens=50_000, bytes_read=2_000_000, total_bytes=8_000_000, seconds=2.0)
+    assert line(event) == " 25%  1000 rows  500 rows/s  1.0 MB/s  50k tokens  left 6 s"
+    now = [100.0]
+    monkeypatch.setattr("fastft.cli.data.progress.time.monotonic", lambda: now[0])
+    progress = Progress()
+    for _ in range(6):
+        now[0] += 1
+        progress.emit(event)
+    assert capsys.readouterr().err.count("\n") == 3  # a line every 2 s where no terminal is
