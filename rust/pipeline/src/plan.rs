@@ -54,6 +54,10 @@ pub enum Rows {
     Conversation,
     /// Text, or conversations rendered to text.
     Text,
+    /// Prompts with answers from best to worst.
+    Preference,
+    /// Conversations with a label: wanted or not.
+    Labelled,
 }
 
 /// Tokenizer and template.
