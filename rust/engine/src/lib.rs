@@ -3,6 +3,7 @@
 //! Long calls leave the interpreter lock; progress is polled from atomics, never called back;
 //! `errors.rs` is the one place where Rust errors become fastft's.
 
+mod align;
 mod buffer;
 mod check;
 mod errors;
@@ -18,6 +19,7 @@ use pyo3::prelude::*;
 fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("STORE_VERSION", fastft_pipeline::key::FORMAT_VERSION)?;
+    align::register(module)?;
     prepare::register(module)?;
     module.add_function(wrap_pyfunction!(check::check_rows, module)?)?;
     module.add_class::<store::Store>()?;

@@ -1,136 +1,18 @@
-//! Which fields of a row are which part of a conversation: named in the config, or found from rows.
+//! Which fields of a row are which part of a document: named in the config, or found from rows.
+//!
+//! An empty column name reads no column. The names of a format are its fields in
+//! `python/fastft/data/formats`, where they are documented for users; `align` reads rows by them.
+
+mod guess;
+mod names;
 
 use fastft_source::TextUnit;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-/// Column names of instruction data.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Alpaca {
-    /// What is asked.
-    pub instruction: String,
-    /// More of what is asked, set below the instruction.
-    pub input: String,
-    /// The answer.
-    pub output: String,
-    /// The system message.
-    pub system: String,
-    /// Earlier turns, a list of `[question, answer]`.
-    pub history: String,
-    /// Tools that may be called.
-    pub tools: String,
-}
+pub use names::{Alpaca, Answer, Completion, Kto, OpenAi, Preference, Ranked, ShareGpt, Text, Ties, Unit};
 
-impl Default for Alpaca {
-    fn default() -> Self {
-        Self {
-            instruction: "instruction".into(),
-            input: "input".into(),
-            output: "output".into(),
-            system: "system".into(),
-            history: "history".into(),
-            tools: "tools".into(),
-        }
-    }
-}
-
-/// Column and tag names of `ShareGPT` data.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ShareGpt {
-    /// Column of the list of messages.
-    pub messages: String,
-    /// Column of the system message.
-    pub system: String,
-    /// Column of the tools.
-    pub tools: String,
-    /// Key of a message's role.
-    pub role_tag: String,
-    /// Key of a message's text.
-    pub content_tag: String,
-    /// Role of the user.
-    pub user_tag: String,
-    /// Role of the assistant.
-    pub assistant_tag: String,
-    /// Role of a tool's answer.
-    pub observation_tag: String,
-    /// Role of an assistant's call of a tool.
-    pub function_tag: String,
-    /// Role of a system message at the head of the list.
-    pub system_tag: String,
-}
-
-impl Default for ShareGpt {
-    fn default() -> Self {
-        Self {
-            messages: "conversations".into(),
-            system: "system".into(),
-            tools: "tools".into(),
-            role_tag: "from".into(),
-            content_tag: "value".into(),
-            user_tag: "human".into(),
-            assistant_tag: "gpt".into(),
-            observation_tag: "observation".into(),
-            function_tag: "function_call".into(),
-            system_tag: "system".into(),
-        }
-    }
-}
-
-/// Column and tag names of messages as `OpenAI` writes them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct OpenAi {
-    /// Column of the list of messages.
-    pub messages: String,
-    /// Column of the tools.
-    pub tools: String,
-    /// Key of a message's role.
-    pub role_tag: String,
-    /// Key of a message's text or parts.
-    pub content_tag: String,
-}
-
-impl Default for OpenAi {
-    fn default() -> Self {
-        Self {
-            messages: "messages".into(),
-            tools: "tools".into(),
-            role_tag: "role".into(),
-            content_tag: "content".into(),
-        }
-    }
-}
-
-/// Where plain text stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Text {
-    /// Column of the text in rows of JSON; a row may also be a bare string.
-    pub column: String,
-    /// What a document of a text file is: `line`, `paragraph` or `file`.
-    pub unit: Unit,
-}
-
-impl Default for Text {
-    fn default() -> Self {
-        Self { column: "text".into(), unit: Unit::Line }
-    }
-}
-
-/// See `TextUnit`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Unit {
-    /// Every line.
-    #[default]
-    Line,
-    /// Lines up to a blank line.
-    Paragraph,
-    /// The whole file.
-    File,
-}
+use crate::plan::Rows;
 
 /// A format with its names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,8 +24,25 @@ pub enum Format {
     ShareGpt(ShareGpt),
     /// Messages of `role` and `content`.
     OpenAi(OpenAi),
+    /// A better and a worse answer.
+    Preference(Preference),
+    /// Answers with ranks or scores.
+    Ranked(Ranked),
+    /// An answer with a label.
+    Kto(Kto),
+    /// Prompt and answer.
+    Completion(Completion),
     /// Text.
     Text(Text),
+}
+
+/// What a source's format has that the stage does not want: what is wrong, and a way out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unwanted {
+    /// What is wrong.
+    pub message: String,
+    /// A way out.
+    pub hint: &'static str,
 }
 
 impl Format {
@@ -163,64 +62,93 @@ impl Format {
         matches!(self, Self::Text(_))
     }
 
-    /// What one row looks like, None when like nothing known.
+    /// What rows of this format are.
     #[must_use]
-    pub fn guess(row: &Value) -> Option<Self> {
-        let Value::Object(row) = row else {
-            return row.is_string().then(|| Self::Text(Text::default()));
+    pub fn rows(&self) -> Rows {
+        let of = |chosen: &str, label: &str, answer: Option<Answer>| match answer {
+            _ if !label.is_empty() => Rows::Labelled,
+            None if !chosen.is_empty() => Rows::Preference,
+            _ => Rows::Conversation,
         };
-        for column in ["messages", "conversations", "conversation"] {
-            let Some(first) = row.get(column).and_then(Value::as_array).and_then(|list| list.first()) else {
-                continue;
-            };
-            let Some(first) = first.as_object() else { continue };
-            if first.contains_key("from") && first.contains_key("value") {
-                return Some(Self::ShareGpt(ShareGpt { messages: column.into(), ..ShareGpt::default() }));
-            }
-            if first.contains_key("role")
-                && (first.contains_key("content") || first.contains_key("tool_calls"))
-            {
-                return Some(Self::OpenAi(OpenAi { messages: column.into(), ..OpenAi::default() }));
-            }
+        match self {
+            Self::Alpaca(names) => of(&names.chosen, &names.label, names.answer),
+            Self::ShareGpt(names) => of(&names.chosen, &names.label, names.answer),
+            Self::OpenAi(names) => of(&names.chosen, &names.label, names.answer),
+            Self::Preference(names) => of("chosen", "", names.answer),
+            Self::Ranked(names) => of("answers", "", names.answer),
+            Self::Kto(_) => Rows::Labelled,
+            Self::Completion(_) => Rows::Conversation,
+            Self::Text(_) => Rows::Text,
         }
-        guess_pair(row).or_else(|| {
-            let column = ["text", "content"]
-                .into_iter()
-                .find(|column| row.get(*column).is_some_and(Value::is_string))?;
-            Some(Self::Text(Text { column: column.into(), ..Text::default() }))
-        })
     }
 
-    /// The format that most of the rows look like; the first of equals.
+    /// Why a stage that wants `wanted` can't use this format; None when it can. Conversations are
+    /// also text, once rendered.
     #[must_use]
-    pub fn guess_all<'a>(rows: impl IntoIterator<Item = &'a Value>) -> Option<Self> {
-        let mut votes: Vec<(Self, usize)> = Vec::new();
-        for guess in rows.into_iter().filter_map(Self::guess) {
-            match votes.iter_mut().find(|(format, _)| *format == guess) {
-                Some((_, count)) => *count += 1,
-                None => votes.push((guess, 1)),
+    pub fn unwanted(&self, wanted: Rows) -> Option<Unwanted> {
+        let what = |rows| match rows {
+            Rows::Conversation => "conversations",
+            Rows::Text => "plain text",
+            Rows::Preference => "preferences (better and worse answers)",
+            Rows::Labelled => "answers with a label (wanted or not)",
+        };
+        let hint = match (wanted, self.rows()) {
+            (Rows::Text, Rows::Conversation) => return None,
+            (wanted, rows) if wanted == rows => return None,
+            (Rows::Conversation | Rows::Text, Rows::Preference) => {
+                "use a stage that compares answers, or learn from the better one alone: \
+                 `format = { kind = ..., answer = \"chosen\" }`"
             }
+            (Rows::Conversation | Rows::Text, Rows::Labelled) => {
+                "use a stage that learns from labels, or name a format without `label`: then every answer is \
+                 learnt, wanted or not"
+            }
+            (Rows::Preference, _) => {
+                "name the columns: `format = { kind = \"preference\", chosen = \"...\", rejected = \"...\" }`"
+            }
+            (Rows::Labelled, _) => {
+                "name the columns: `format = { kind = \"kto\", prompt = \"...\", completion = \"...\", label = \"...\" }`"
+            }
+            (_, _) => "use the stage `pretrain`, or name the source's `format`",
+        };
+        let message = format!("rows are {}, but the stage learns from {}", what(self.rows()), what(wanted));
+        Some(Unwanted { message, hint })
+    }
+
+    /// The columns that are read, in the order of the fields.
+    #[must_use]
+    pub fn columns(&self) -> Vec<&str> {
+        macro_rules! list {
+            ($names:ident: $($field:ident)*) => { vec![$($names.$field.as_str()),*] };
         }
-        let most = votes.iter().map(|(_, count)| *count).max()?;
-        votes.into_iter().find(|(_, count)| *count == most).map(|(format, _)| format)
+        let mut columns = match self {
+            Self::Alpaca(names) => list!(names: instruction input output system history tools images videos
+                audios chosen rejected label),
+            Self::ShareGpt(names) => {
+                list!(names: messages system tools images videos audios chosen rejected label)
+            }
+            Self::OpenAi(names) => {
+                list!(names: messages system tools functions images videos audios chosen rejected label)
+            }
+            Self::Preference(names) => list!(names: prompt chosen rejected system tools images videos audios),
+            Self::Ranked(names) => {
+                list!(names: prompt answers ranks scores system tools images videos audios)
+            }
+            Self::Kto(names) => list!(names: prompt completion label system tools images videos audios),
+            Self::Completion(names) => list!(names: prompt completion system tools images videos audios),
+            Self::Text(names) => list!(names: column),
+        };
+        columns.retain(|column| !column.is_empty());
+        columns
     }
 }
 
-fn guess_pair(row: &Map<String, Value>) -> Option<Format> {
-    for (instruction, outputs) in [
-        ("instruction", &["output", "response", "completion"][..]),
-        ("prompt", &["completion", "response", "output", "answer"]),
-        ("question", &["answer", "response"]),
-        ("query", &["response", "answer"]),
-    ] {
-        let output = outputs.iter().find(|name| row.contains_key(**name));
-        if let (true, Some(output)) = (row.contains_key(instruction), output) {
-            let names =
-                Alpaca { instruction: instruction.into(), output: (*output).into(), ..Alpaca::default() };
-            return Some(Format::Alpaca(names));
-        }
-    }
-    None
+/// The columns of a row that the format does not read, in the row's order.
+#[must_use]
+pub fn unused_columns(format: &Format, row: &Value) -> Vec<String> {
+    let used = format.columns();
+    let keys = row.as_object().into_iter().flat_map(|row| row.keys());
+    keys.filter(|key| !used.contains(&key.as_str())).cloned().collect()
 }
 
 #[cfg(test)]
@@ -230,36 +158,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_usual_shapes_are_recognised() {
-        for (row, kind) in [
-            (json!({"instruction": "a", "input": "", "output": "b"}), "alpaca"),
-            (json!({"prompt": "a", "completion": "b"}), "alpaca"),
-            (json!({"conversations": [{"from": "human", "value": "a"}], "tools": "[]"}), "sharegpt"),
-            (json!({"messages": [{"role": "user", "content": "a"}]}), "openai"),
-            (json!({"text": "a"}), "text"),
-            (json!("a"), "text"),
-        ] {
-            let format = Format::guess(&row).unwrap();
-            assert_eq!(serde_json::to_value(&format).unwrap()["kind"], kind);
-        }
-        assert_eq!(Format::guess(&json!({"a": 1})), None);
-    }
-
-    #[test]
-    fn the_majority_decides() {
-        let rows = [
-            json!({"text": "a"}),
-            json!({"prompt": "a", "answer": "b"}),
-            json!({"prompt": "a", "answer": "b"}),
-        ];
-        assert!(!Format::guess_all(&rows).unwrap().is_text());
-    }
-
-    #[test]
     fn a_mapping_round_trips() {
         let format: Format =
             serde_json::from_value(json!({"kind": "text", "column": "body", "unit": "file"})).unwrap();
         assert_eq!(format.unit(), TextUnit::File);
         assert!(serde_json::from_value::<Format>(json!({"kind": "text", "colum": "body"})).is_err());
+    }
+
+    #[test]
+    fn columns_that_no_name_reads_are_told() {
+        let row = json!({"id": 1, "prompt": "a", "chosen": "b", "rejected": "c", "score_chosen": 3});
+        let format = Format::Preference(Preference::default());
+        assert_eq!(unused_columns(&format, &row), ["id", "score_chosen"]);
+        assert_eq!(unused_columns(&Format::Text(Text::default()), &json!("bare")), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_stage_gets_what_it_wants_or_a_way_out() {
+        let pairs = |answer| Format::Preference(Preference { answer, ..Preference::default() });
+        let chat = Format::OpenAi(OpenAi::default());
+        assert_eq!(pairs(None).unwanted(Rows::Preference), None);
+        assert_eq!(pairs(Some(Answer::Chosen)).unwanted(Rows::Conversation), None);
+        assert_eq!(chat.unwanted(Rows::Text), None);
+        let unwanted = pairs(None).unwanted(Rows::Conversation).unwrap();
+        let want = "rows are preferences (better and worse answers), but the stage learns from conversations";
+        assert_eq!(unwanted.message, want);
+        assert!(unwanted.hint.contains("answer = \"chosen\""));
+        assert!(chat.unwanted(Rows::Preference).unwrap().hint.contains("chosen = "));
+        assert!(chat.unwanted(Rows::Labelled).unwrap().hint.contains("label = "));
+        let labelled = Format::Alpaca(Alpaca { label: "label".into(), ..Alpaca::default() });
+        assert_eq!(labelled.unwanted(Rows::Labelled), None);
+        assert!(labelled.unwanted(Rows::Conversation).unwrap().hint.contains("without `label`"));
     }
 }

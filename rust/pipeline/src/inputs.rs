@@ -59,7 +59,7 @@ pub fn open(plan: &Plan, source: &SourcePlan, files: &Files) -> Result<Opened, E
     }
     let (format, guessed) = match &source.format {
         Some(format) => (format.clone(), false),
-        None => (guess(source, files, &layouts)?, true),
+        None => (guess(source, files, &layouts, plan.rows)?, true),
     };
     for ((path, _, _), layout) in files.iter().zip(&layouts) {
         let refuse = |message: String, hint: &str| {
@@ -71,10 +71,8 @@ pub fn open(plan: &Plan, source: &SourcePlan, files: &Files) -> Result<Opened, E
                 format!("source `{}` has a format of conversations, but the file is plain text", source.name);
             return refuse(message, "set the source's format to `text`, or give it rows of JSON");
         }
-        if is_text && plan.rows != Rows::Text {
-            let message =
-                format!("source `{}` is plain text, but the stage learns from conversations", source.name);
-            return refuse(message, "use the stage `pretrain`, or name the source's `format`");
+        if let Some(unwanted) = format.unwanted(plan.rows) {
+            return refuse(format!("source `{}`: {}", source.name, unwanted.message), unwanted.hint);
         }
         if is_text && plan.truncate == Truncate::Turns {
             return refuse(
@@ -125,7 +123,12 @@ pub fn formats(plan: &Plan) -> Result<Vec<Format>, EngineError> {
     plan.sources.iter().map(format).collect()
 }
 
-fn guess(source: &SourcePlan, files: &Files, layouts: &[Layout]) -> Result<Format, EngineError> {
+fn guess(
+    source: &SourcePlan,
+    files: &Files,
+    layouts: &[Layout],
+    wanted: Rows,
+) -> Result<Format, EngineError> {
     if layouts.iter().all(|layout| matches!(layout, Layout::Text(_))) {
         return Ok(Format::Text(Text::default()));
     }
@@ -152,7 +155,7 @@ fn guess(source: &SourcePlan, files: &Files, layouts: &[Layout]) -> Result<Forma
             break;
         }
     }
-    if let Some(format) = Format::guess_all(&rows) {
+    if let Some(format) = Format::guess_all(&rows, wanted) {
         return Ok(format);
     }
     let path: PathBuf = files.first().map(|file| file.0.clone()).unwrap_or_default();

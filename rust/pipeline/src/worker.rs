@@ -170,11 +170,7 @@ pub fn document(bytes: &[u8], layout: Layout, format: &Format) -> Result<Documen
     }
     match layout {
         Layout::Text(_) => align::text_document(text.to_owned()),
-        Layout::Jsonl | Layout::JsonArray => {
-            let document = align::align(parse(text)?, format)?;
-            align::exact_numbers(&document, text)?;
-            Ok(document)
-        }
+        Layout::Jsonl | Layout::JsonArray => align::row(parse(text)?, text, format),
     }
 }
 

@@ -3,15 +3,16 @@
     {"instruction": "Translate to French", "input": "cheese", "output": "fromage"}
 
 The question is instruction and input, joined by a newline. `history` is a list of earlier
-`[question, answer]` pairs.
+`[question, answer]` pairs. With `chosen` and `rejected`, rows have two answers in place of
+`output`; with `label`, `output` is wanted or not.
 """
 
 from __future__ import annotations
 
-from fastft.config.kinds import Format
+from fastft.data.formats._columns import Compared
 
 
-class Alpaca(Format, kind="alpaca"):
+class Alpaca(Compared, kind="alpaca"):
     """Names of the columns; a column that rows lack is left out, but for the answer."""
 
     instruction: str = "instruction"
@@ -20,9 +21,5 @@ class Alpaca(Format, kind="alpaca"):
     """Column of what the question is about; set below it."""
     output: str = "output"
     """Column of the answer."""
-    system: str = "system"
-    """Column of the system message."""
     history: str = "history"
     """Column of earlier turns, a list of `[question, answer]`."""
-    tools: str = "tools"
-    """Column of the tools that may be called: JSON, or JSON in a string."""

@@ -3,23 +3,21 @@
     {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello!"}], "tools": "[...]"}
 
 Questions (user, observation) and answers (assistant, function call) take turns, a question
-first and an answer last; a system message may stand before them.
+first and an answer last; a system message may stand before them. With `chosen` and `rejected`,
+the last message is a question, and they are its two answers; with `label`, the last answer is
+wanted or not.
 """
 
 from __future__ import annotations
 
-from fastft.config.kinds import Format
+from fastft.data.formats._columns import Compared
 
 
-class ShareGpt(Format, kind="sharegpt"):
+class ShareGpt(Compared, kind="sharegpt"):
     """Names of columns, of a message's keys, and of the roles."""
 
     messages: str = "conversations"
     """Column of the list of messages."""
-    system: str = "system"
-    """Column of the system message; one at the head of the list takes its place."""
-    tools: str = "tools"
-    """Column of the tools that may be called: JSON, or JSON in a string."""
     role_tag: str = "from"
     """Key of a message's role."""
     content_tag: str = "value"
