@@ -21,8 +21,8 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 /// A document is `{"text"}`, or `{"messages", "tools"}`, with `"answers"` (best first) where rows
 /// are preferences, `"desirable"` where they have labels, and `"weights"` where messages have them.
 #[pyfunction]
-fn align_rows(py: Python<'_>, format: &str, rows: &str) -> PyResult<String> {
-    let format: Format = read(format)?;
+fn align_rows(py: Python<'_>, mapping: &str, rows: &str) -> PyResult<String> {
+    let format: Format = read(mapping)?;
     let rows: Vec<&RawValue> = read(rows)?;
     let align = |row: &&RawValue| {
         let aligned = serde_json::from_str(row.get()).map_err(|error| error.to_string());
@@ -46,8 +46,8 @@ fn guess_format(rows: &str, wanted: &str) -> PyResult<Option<String>> {
 
 /// The columns of a row that a format does not read.
 #[pyfunction]
-fn unused_columns(format: &str, row: &str) -> PyResult<Vec<String>> {
-    Ok(format::unused_columns(&read(format)?, &read(row)?))
+fn unused_columns(mapping: &str, row: &str) -> PyResult<Vec<String>> {
+    Ok(format::unused_columns(&read(mapping)?, &read(row)?))
 }
 
 fn show(document: &Document) -> Value {
