@@ -76,7 +76,12 @@ def test_control_tokens_in_a_question_are_text_or_tokens_and_are_counted():
     end = json.loads(TOKENIZER)["model"]["vocab"]["<|im_end|>"]
     assert text == parsed_text
     assert (ids.count(end), parsed.count(end)) == (2, 3)
-    assert plain.counters() == {"special_in_text": 1, "documents_with_special": 1, "renderings": 1, "documents_with_new_ids": 0}
+    assert plain.counters() == {
+        "special_in_text": 1,
+        "documents_with_special": 1,
+        "renderings": 1,
+        "documents_with_new_ids": 0,
+    }
     assert parse.counters()["special_in_text"] == 0
 
 

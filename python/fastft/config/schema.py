@@ -52,6 +52,8 @@ class SourceConfig(Section):
 
     path: str
     """File, glob or folder, relative to the working directory, else to the config file."""
+    dataset: str | list[str] | None = None
+    """Datasets of the `dataset_info.json` that `path` names (LLaMA-Factory's): one, `"a,b"`, or a list."""
     format: Annotated[Format | None, OneOf(FORMATS)] = None
     """Which fields are which; absent means found from the first rows and printed."""
     name: str | None = None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastft.data import dataset_info
 from fastft.data.engine import engine
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def make_plan(
         DataError: a source has no files, or its format can't be told.
         ConfigError: the template can't be found.
     """
+    sources = plain_sources(sources, config_dir)
     names = _names(sources)
     plan: dict[str, Any] = {
         "sources": [
@@ -96,6 +98,21 @@ def make_plan(
     if "text" in kinds:
         plan["encode"]["add_bos_to_text"] = tokenizer.bos_id is not None and _adds_bos(tokenizer)
     return EnginePlan(json.dumps(plan), fallback, names, make_mix(data, sources), slow_template)
+
+
+def plain_sources(sources: Sequence[SourceConfig], config_dir: Path | None) -> list[SourceConfig]:
+    """The sources with the datasets of a `dataset_info.json` in their places.
+
+    Raises:
+        DataError: a dataset is not there, or can't be used.
+    """
+    plain: list[SourceConfig] = []
+    for source in sources:
+        if source.dataset is None and Path(source.path).name != dataset_info.FILE_NAME:
+            plain.append(source)
+        else:
+            plain += dataset_info.expand(source, locate(source.path, config_dir))
+    return plain
 
 
 def make_mix(data: DataConfig, sources: Sequence[SourceConfig]) -> dict[str, Any]:
