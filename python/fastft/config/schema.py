@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from fastft.config.cleaning import CleanConfig, DecontaminateConfig, DedupConfig
 from fastft.config.kinds import (
     FORMATS,
     METHODS,
@@ -99,6 +100,9 @@ class DataConfig(Section):
     of processes divide them."""
     thinking: Literal["keep", "strip", "mask_empty"] = "keep"
     """Thinking blocks in answers: trained, removed, or trained unless empty."""
+    clean: CleanConfig | None = None
+    decontaminate: DecontaminateConfig | None = None
+    dedup: DedupConfig | None = None
     on_bad: Literal["quarantine", "fail"] = "quarantine"
     """Rows that can't be used: set aside with file, line and reason, or end the run."""
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)] = 1.0

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastft.data import dataset_info
+from fastft.data.cleaning import clean_plan
 from fastft.data.engine import engine
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def make_plan(
         "truncate": data.truncate,
         "fail_on_bad": data.on_bad == "fail",
         "threads": data.threads,
+        "clean": clean_plan(data.clean, data.decontaminate, config_dir),
+        "dedup": None if data.dedup is None else data.dedup.plan(),
         "cache": str(cache),
     }
     if tokenizer is None:

@@ -6,6 +6,7 @@
 mod align;
 mod buffer;
 mod check;
+mod clean;
 mod errors;
 mod prepare;
 mod store;
@@ -20,6 +21,7 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("STORE_VERSION", fastft_pipeline::key::FORMAT_VERSION)?;
     align::register(module)?;
+    clean::register(module)?;
     prepare::register(module)?;
     module.add_function(wrap_pyfunction!(check::check_rows, module)?)?;
     module.add_class::<store::Store>()?;

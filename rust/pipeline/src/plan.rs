@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use fastft_clean::{CleanPlan, DedupPlan};
 use serde::Deserialize;
 
 use crate::encode::EncodeOptions;
@@ -105,6 +106,12 @@ pub struct Plan {
     /// Bytes of the data that are one unit of work; 0 is chosen by the size of the data.
     #[serde(default)]
     pub unit_bytes: u64,
+    /// What rows are held to; absent is off.
+    #[serde(default)]
+    pub clean: Option<CleanPlan>,
+    /// Which rows say the same; absent is off.
+    #[serde(default)]
+    pub dedup: Option<DedupPlan>,
     /// Folder of all token stores.
     pub cache: PathBuf,
 }
