@@ -10,6 +10,7 @@ mod clean;
 mod errors;
 mod prepare;
 mod store;
+mod stream;
 mod template;
 mod windows;
 
@@ -26,5 +27,7 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(check::check_rows, module)?)?;
     module.add_class::<store::Store>()?;
     module.add_class::<windows::Windows>()?;
+    module.add_class::<stream::Stream>()?;
+    module.add_class::<stream::Taken>()?;
     template::register(module)
 }

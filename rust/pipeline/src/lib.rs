@@ -20,6 +20,7 @@ pub mod preview;
 pub mod quarantine;
 pub mod run;
 pub mod store;
+pub mod stream;
 mod sweep;
 pub mod truncate;
 pub mod worker;

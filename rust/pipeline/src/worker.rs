@@ -189,7 +189,8 @@ pub fn parse(text: &str) -> Result<Value, RowError> {
     })
 }
 
-fn hash(bytes: &[u8]) -> u64 {
+/// The hash of a row's bytes.
+pub fn hash(bytes: &[u8]) -> u64 {
     let mut word = [0; 8];
     word.copy_from_slice(&blake3::hash(bytes).as_bytes()[..8]);
     u64::from_le_bytes(word)

@@ -1,0 +1,214 @@
+//! The block order for Python: windows from files that are read now, or from a store.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fastft_pipeline::plan::Plan;
+use fastft_pipeline::stream::files::Files;
+use fastft_pipeline::stream::live::Live;
+use fastft_pipeline::stream::stored::Stored;
+use fastft_pipeline::stream::{self, Backend, LaneState, Options, Shelf};
+use fastft_pipeline::{EngineError, batch};
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::PyIndexError;
+use pyo3::prelude::*;
+
+use crate::prepare::encoder;
+use crate::store::Store;
+use crate::windows::Buffers;
+use crate::errors;
+
+/// Windows in the block order.
+#[pyclass(frozen, module = "fastft._engine")]
+pub struct Stream {
+    inner: Mutex<stream::Stream>,
+    live: Option<Arc<Live>>,
+    key: String,
+    ranked: bool,
+    plan: Plan,
+}
+
+#[pymethods]
+impl Stream {
+    /// Open the files of a plan, and with `store` the tokens that were made of them.
+    ///
+    /// `options` is JSON, see `pipeline::stream::Options`.
+    #[new]
+    #[pyo3(signature = (plan, options, fallback=None, store=None, ranked=false))]
+    fn new(
+        py: Python<'_>,
+        plan: &str,
+        options: &str,
+        fallback: Option<Py<PyAny>>,
+        store: Option<&Store>,
+        ranked: bool,
+    ) -> PyResult<Self> {
+        let opened = py.detach(|| {
+            let plan = Plan::from_json(plan)?;
+            let options: Options = serde_json::from_str(options)?;
+            let (backend, live, units, key): (Arc<dyn Backend>, _, _, _) = match store {
+                Some(store) => {
+                    let files = Files::open(&plan, &options)?;
+                    let (units, key) = (files.units(), files.key.clone());
+                    let stored = Stored::new(Arc::clone(&store.inner), store.documents.clone(), &files)?;
+                    (Arc::new(stored), None, units, key)
+                }
+                None => {
+                    let live = Arc::new(Live::open(plan.clone(), &options, |plan| encoder(plan, fallback))?);
+                    let (units, key) = (live.units(), live.key().to_owned());
+                    (Arc::clone(&live) as Arc<dyn Backend>, Some(live), units, key)
+                }
+            };
+            Ok::<_, EngineError>((stream::Stream::new(backend, units, options), live, key, plan))
+        });
+        let (inner, live, key, plan) = opened.map_err(|error| errors::to_python(py, error))?;
+        let ranked = ranked || store.is_some_and(|store| store.ranked);
+        Ok(Self { inner: Mutex::new(inner), live, key, ranked, plan })
+    }
+
+    /// What stands for plan and content.
+    #[getter]
+    fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Lanes that there are.
+    #[getter]
+    fn lanes(&self) -> u32 {
+        self.lock().lanes()
+    }
+
+    /// How long an epoch is, about, as JSON.
+    fn estimate(&self, py: Python<'_>) -> PyResult<String> {
+        let found = py.detach(|| serde_json::to_string(&self.lock().estimate()?).map_err(EngineError::Plan));
+        found.map_err(|error| errors::to_python(py, error))
+    }
+
+    /// The windows at these places, which have to rise from call to call; waits until they are made.
+    #[allow(clippy::needless_pass_by_value, reason = "extracted from Python by value")]
+    fn take(&self, py: Python<'_>, places: Vec<u64>) -> PyResult<Taken> {
+        let mut pause = || Python::attach(|py| py.check_signals()).is_err_and(|error| {
+            stopped(error);
+            true
+        });
+        let taken = py.detach(|| {
+            let mut inner = self.lock();
+            let lanes = u64::from(inner.lanes());
+            inner.want(places.iter().filter_map(|place| u32::try_from(place % lanes).ok()));
+            let mut taken = Taken { shelf: Shelf::default(), windows: Vec::new(), ranked: self.ranked };
+            for &place in &places {
+                let Some((group, number)) = inner.window(place, &mut pause)? else {
+                    return Err(EngineError::Cancelled);
+                };
+                let begin = taken.shelf.documents.len();
+                let documents = group.window(number).iter().map(|&at| group.shelf.documents[at as usize].clone());
+                taken.shelf.documents.extend(documents);
+                taken.windows.push((begin, taken.shelf.documents.len()));
+            }
+            Ok(taken)
+        });
+        taken.map_err(|error| errors::to_python(py, error))
+    }
+
+    /// Where the lanes are when `place` is the next window, as JSON.
+    fn state(&self, py: Python<'_>, place: u64) -> PyResult<String> {
+        let state = py.detach(|| self.lock().state(place));
+        serde_json::to_string(&state).map_err(|error| errors::to_python(py, error.into()))
+    }
+
+    /// Go to where lanes were.
+    fn load(&self, py: Python<'_>, state: &str) -> PyResult<()> {
+        let states: Vec<LaneState> =
+            serde_json::from_str(state).map_err(|error| errors::to_python(py, error.into()))?;
+        self.lock().load(states);
+        Ok(())
+    }
+
+    /// What became of the rows read so far, as JSON; None when they come from a store.
+    fn books(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        let Some(live) = &self.live else { return Ok(None) };
+        let books = live.books().and_then(|books| Ok(serde_json::to_string(&books)?));
+        books.map(Some).map_err(|error| errors::to_python(py, error))
+    }
+
+    /// Rows that could not be used, each as JSON, since this was asked last.
+    fn rejected(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        let Some(live) = &self.live else { return Ok(Vec::new()) };
+        let rows = live.rejected();
+        let text = rows.iter().map(serde_json::to_string).collect::<Result<_, _>>();
+        text.map_err(|error| errors::to_python(py, error.into()))
+    }
+
+    /// Each source as it is read: name, format, whether it was found, its files with their bytes, as JSON.
+    fn sources(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        let Some(live) = &self.live else { return Ok(None) };
+        let found = live.files().sources(&self.plan);
+        serde_json::to_string(&found).map(Some).map_err(|error| errors::to_python(py, error.into()))
+    }
+}
+
+/// Keep what a signal raised for when the interpreter is asked next.
+fn stopped(error: PyErr) {
+    Python::attach(|py| error.restore(py));
+}
+
+impl Stream {
+    fn lock(&self) -> std::sync::MutexGuard<'_, stream::Stream> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Windows that were taken from a stream.
+#[pyclass(frozen, module = "fastft._engine")]
+pub struct Taken {
+    shelf: Shelf,
+    /// Documents of each window: from, to.
+    windows: Vec<(usize, usize)>,
+    #[pyo3(get)]
+    ranked: bool,
+}
+
+#[pymethods]
+impl Taken {
+    fn __len__(&self) -> usize {
+        self.windows.len()
+    }
+
+    /// `(tokens, documents, weighted)` of some of the windows, by their places in what was taken.
+    #[allow(clippy::needless_pass_by_value, reason = "extracted from Python by value")]
+    fn measure(&self, places: Vec<usize>) -> PyResult<(usize, usize, bool)> {
+        let size = batch::measure(&self.shelf, &self.chosen(&places)?);
+        Ok((size.tokens, size.documents, size.weighted))
+    }
+
+    /// Fill buffers; see `Windows.fill`.
+    #[pyo3(signature = (places, input_ids, targets, position_ids, cu_seqlens, weights=None, ranks=None))]
+    #[allow(clippy::needless_pass_by_value, clippy::too_many_arguments, reason = "extracted from Python by value")]
+    fn fill(
+        &self,
+        py: Python<'_>,
+        places: Vec<usize>,
+        input_ids: PyBuffer<i64>,
+        targets: PyBuffer<i64>,
+        position_ids: PyBuffer<i64>,
+        cu_seqlens: PyBuffer<i32>,
+        weights: Option<PyBuffer<f32>>,
+        ranks: Option<PyBuffer<i32>>,
+    ) -> PyResult<(usize, usize)> {
+        let documents = self.chosen(&places)?;
+        let buffers = Buffers { input_ids, targets, position_ids, cu_seqlens, weights, ranks };
+        buffers.fill(py, &self.shelf, &documents)
+    }
+}
+
+impl Taken {
+    #[allow(clippy::cast_possible_truncation, reason = "documents of a step")]
+    fn chosen(&self, places: &[usize]) -> PyResult<Vec<u32>> {
+        let mut documents = Vec::new();
+        for &place in places {
+            let window = self.windows.get(place);
+            let &(begin, end) = window.ok_or_else(|| PyIndexError::new_err(format!("no window {place}")))?;
+            documents.extend(begin as u32..end as u32);
+        }
+        Ok(documents)
+    }
+}

@@ -1,0 +1,238 @@
+//! The order over a backend that makes documents out of nothing.
+
+use std::sync::Arc;
+
+use fastft_record::mix;
+use proptest::prelude::*;
+
+use super::*;
+
+/// Unit `u` has `rows[u]` rows; row `r` has one document `[u, r, ...]` of some length, every seventh none,
+/// every fifth two that stay together.
+struct Fake {
+    rows: Vec<u64>,
+}
+
+struct FakeReader {
+    unit: u32,
+    row: u64,
+    rows: u64,
+}
+
+fn row(unit: u32, row: u64) -> RowItems {
+    let draw = mix(u64::from(unit) << 32 | row);
+    let document = |rank: u8| Tokenized {
+        ids: [vec![unit, u32::try_from(row).unwrap()], vec![9; usize::try_from(draw % 30).unwrap()]].concat(),
+        spans: vec![1, 2],
+        weights: Vec::new(),
+        rank,
+    };
+    let items = match draw % 35 {
+        0 | 7 | 14 => Vec::new(),
+        5 | 10 => vec![vec![document(0), document(1)]],
+        8 => vec![vec![document(0)], vec![document(0)]],
+        _ => vec![vec![document(0)]],
+    };
+    RowItems { row, bytes: 100, items }
+}
+
+impl Backend for Fake {
+    fn open(self: Arc<Self>, unit: &Unit, from: u64, _: bool) -> Result<Box<dyn Reader>, EngineError> {
+        Ok(Box::new(FakeReader { unit: unit.piece, row: from, rows: self.rows[unit.piece as usize] }))
+    }
+}
+
+impl Reader for FakeReader {
+    fn read(&mut self, tokens: u64) -> Result<Vec<RowItems>, EngineError> {
+        let end = (self.row + tokens / 16 + 1).min(self.rows);
+        let made = (self.row..end).map(|number| row(self.unit, number)).collect();
+        self.row = end;
+        Ok(made)
+    }
+}
+
+fn stream(rows: &[u64], sources: &[u32], lanes: u32, mixing: Mixing, seed: u64) -> Stream {
+    let unit = |(piece, (&rows, &source)): (u32, (&u64, &u32))| Unit {
+        source,
+        file: 0,
+        piece,
+        part: (0, 1),
+        rows: u64::MAX,
+        bytes: rows * 100,
+    };
+    let mut units: Vec<Unit> = (0..).zip(rows.iter().zip(sources)).map(unit).collect();
+    units.sort_by_key(|unit| unit.source);
+    let mix = Mix { mixing, weights: vec![1.0, 3.0, 2.0], ..Mix::default() };
+    let options = Options { mix, lanes, unit_bytes: 100, max_length: 64, pack: true, shuffle: true, seed };
+    Stream::new(Arc::new(Fake { rows: rows.to_vec() }), units, options)
+}
+
+/// Documents of a window, as their first two ids.
+fn documents(stream: &mut Stream, place: u64) -> Vec<(u32, u32, u8)> {
+    let (group, number) = stream.window(place, &mut || false).unwrap().unwrap();
+    let tokens: usize =
+        group.window(number).iter().map(|&at| group.shelf.documents[at as usize].ids.len()).sum();
+    assert!(tokens <= 64);
+    let name = |&at: &u32| {
+        let document = &group.shelf.documents[at as usize];
+        (document.ids[0], document.ids[1], document.rank)
+    };
+    group.window(number).iter().map(name).collect()
+}
+
+const MIXINGS: [Mixing; 4] =
+    [Mixing::Concat, Mixing::FirstExhausted, Mixing::AllExhausted, Mixing::AllExhaustedWithoutReplacement];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn cut_anywhere_and_resumed_it_goes_on_as_if_unbroken(
+        rows in prop::collection::vec(1u64..60, 4..12), lanes in 1u32..5, mixing in 0usize..4, seed: u64,
+        cut in 0u64..150,
+    ) {
+        let sources: Vec<u32> = (0..).take(rows.len()).map(|unit| unit % 3).collect();
+        let new = || stream(&rows, &sources, lanes, MIXINGS[mixing], seed);
+        let mut whole = new();
+        let want: Vec<_> = (0..cut + 60).map(|place| documents(&mut whole, place)).collect();
+        let mut broken = new();
+        for place in 0..cut {
+            documents(&mut broken, place);
+        }
+        let state = serde_json::to_string(&broken.state(cut)).unwrap();
+        let mut resumed = new();
+        resumed.load(serde_json::from_str(&state).unwrap());
+        for place in cut..cut + 60 {
+            prop_assert_eq!(&documents(&mut resumed, place), &want[usize::try_from(place).unwrap()]);
+        }
+    }
+
+    #[test]
+    fn every_item_of_an_epoch_comes_once_and_whole(
+        rows in prop::collection::vec(1u64..60, 1..12), lanes in 1u32..5, seed: u64,
+    ) {
+        let sources = vec![0; rows.len()];
+        let mut one = stream(&rows, &sources, lanes, Mixing::Concat, seed);
+        let mut want: Vec<(u32, u32, u8)> = Vec::new();
+        for (unit, &rows) in (0u32..).zip(&rows) {
+            let all = (0..rows).flat_map(|number| row(unit, number).items).flatten();
+            want.extend(all.map(|document| (document.ids[0], document.ids[1], document.rank)));
+        }
+        prop_assume!(!want.is_empty());
+        let mut seen = Vec::new();
+        for lane in 0..u64::from(one.lanes()) {
+            for place in (lane..).step_by(usize::try_from(one.lanes()).unwrap()) {
+                let (group, _) = one.window(place, &mut || false).unwrap().unwrap();
+                if group.start.epoch > 0 {
+                    break;
+                }
+                let window = documents(&mut one, place);
+                for (at, document) in window.iter().enumerate() {
+                    if document.2 > 0 {
+                        prop_assert_eq!((window[at - 1].0, window[at - 1].1), (document.0, document.1));
+                    }
+                }
+                seen.extend(window);
+            }
+        }
+        // a lane whose first epoch had nothing begins with a later one
+        if seen.len() >= want.len() {
+            seen.sort_unstable();
+            want.sort_unstable();
+            prop_assert_eq!(seen, want);
+        }
+    }
+
+    #[test]
+    fn lanes_that_others_read_are_not_missed(
+        rows in prop::collection::vec(5u64..60, 8..16), seed: u64, world in 1u64..5,
+    ) {
+        let sources = vec![0; rows.len()];
+        let new = || stream(&rows, &sources, 4, Mixing::Concat, seed);
+        let mut whole = new();
+        let want: Vec<_> = (0..120).map(|place| documents(&mut whole, place)).collect();
+        for rank in 0..world {
+            let mut part = new();
+            for place in (rank..120).step_by(usize::try_from(world).unwrap()) {
+                prop_assert_eq!(&documents(&mut part, place), &want[usize::try_from(place).unwrap()]);
+            }
+        }
+    }
+}
+
+#[test]
+fn shares_hold_within_one_percent_over_many_documents() {
+    let rows = vec![4000; 24];
+    let sources: Vec<u32> = (0..24).map(|unit| unit % 3).collect();
+    let mut one = stream(&rows, &sources, 8, Mixing::AllExhausted, 3);
+    let mut counts = [0u32; 3];
+    let mut place = 0;
+    while counts.iter().sum::<u32>() < 100_000 {
+        for (unit, _, _) in documents(&mut one, place) {
+            counts[unit as usize % 3] += 1;
+        }
+        place += 1;
+    }
+    let total = f64::from(counts.iter().sum::<u32>());
+    for (count, want) in counts.iter().zip([1.0 / 6.0, 3.0 / 6.0, 2.0 / 6.0]) {
+        assert!((f64::from(*count) / total - want).abs() < 0.01, "{counts:?}");
+    }
+}
+
+#[test]
+fn the_state_is_small_and_the_estimate_near() {
+    let mut one = stream(&[500; 40], &[0; 40], 8, Mixing::Concat, 1);
+    let estimate = one.estimate().unwrap();
+    let mut place = 0;
+    loop {
+        let (group, _) = one.window(place, &mut || false).unwrap().unwrap();
+        if group.start.epoch > 0 {
+            break;
+        }
+        place += 1;
+    }
+    #[allow(clippy::cast_precision_loss)]
+    let off = estimate.windows / place as f64;
+    assert!((0.93..1.07).contains(&off), "{estimate:?} for {place}");
+    assert!(serde_json::to_string(&one.state(place)).unwrap().len() < 1500);
+}
+
+#[test]
+fn another_seed_or_epoch_is_another_order_and_none_is_the_order_of_the_data() {
+    let mut orders: Vec<Vec<_>> = Vec::new();
+    for seed in [1, 2] {
+        let mut one = stream(&[300; 8], &[0; 8], 4, Mixing::Concat, seed);
+        orders.push((0..40).map(|place| documents(&mut one, place)).collect());
+    }
+    assert_ne!(orders[0], orders[1]);
+    let units: Vec<Unit> = (0..3)
+        .map(|piece| Unit { source: 0, file: 0, piece, part: (0, 1), rows: u64::MAX, bytes: 5000 })
+        .collect();
+    let options = Options {
+        mix: Mix::default(),
+        lanes: 8,
+        unit_bytes: 100,
+        max_length: 64,
+        pack: false,
+        shuffle: false,
+        seed: 0,
+    };
+    let mut plain = Stream::new(Arc::new(Fake { rows: vec![50; 3] }), units, options);
+    assert_eq!(plain.lanes(), 1);
+    let seen: Vec<_> = (0..100).flat_map(|place| documents(&mut plain, place)).collect();
+    assert!(seen.is_sorted_by_key(|document| (document.0, document.1)));
+}
+
+#[test]
+fn data_without_a_document_is_an_error_and_no_endless_search() {
+    let empty = |mixing| {
+        let mut one = stream(&[0; 6], &[0, 1, 2, 0, 1, 2], 2, mixing, 1);
+        one.window(0, &mut || false).unwrap_err().to_string()
+    };
+    for mixing in MIXINGS {
+        assert!(empty(mixing).contains("no row to train on"));
+    }
+    // one source without rows among others is left out
+    let mut one = stream(&[40, 0, 40, 40, 0, 40], &[0, 1, 2, 0, 1, 2], 2, Mixing::AllExhausted, 1);
+    assert!((0..50).flat_map(|place| documents(&mut one, place)).all(|document| document.0 % 3 != 1));
+}
