@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,10 @@ class Feed:
     def state_dict(self) -> dict[str, Any]:
         return {"place": self.place}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def merged(self, states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        return dict(states[0])
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.place = state["place"]
 
     def _batch(self, group: list[int]) -> Batch:

@@ -220,3 +220,9 @@ class RunConfig(Section):
     eval: EvalConfig = EvalConfig()
     strategy: StrategyConfig = StrategyConfig()
     log: LogConfig = LogConfig()
+
+    @model_validator(mode="after")
+    def _streams(self) -> RunConfig:
+        if self.data.streaming and self.eval.fraction > 0:
+            raise ValueError("`eval.fraction` has to read every row, which `data.streaming` does not; name `data.eval`")
+        return self

@@ -2,6 +2,8 @@
 
 prepare             sources -> token stores, with books of what became of each row
 Batches             one rank's batches, step after step
+open_stream         sources -> windows that are made while they are trained on
+StreamBatches       one rank's batches in the block order, of a stream or of a store
 evaluation_batches  every evaluation row once
 preview             rows as the model will be shown them
 check               every row that can't be used, with its place
@@ -17,18 +19,25 @@ from fastft.data.inspect import PreviewRow, preview
 from fastft.data.prepare import Prepared, prepare
 from fastft.data.publish import publish
 from fastft.data.stats import Packed, Stats, measure, packed
+from fastft.data.stream import BlockOrder, Ledger, Stream, StreamBatches, Streamed, open_stream
 
 __all__ = [
     "Batches",
+    "BlockOrder",
     "Finding",
+    "Ledger",
     "Packed",
     "Prepared",
     "PreviewRow",
     "Stats",
+    "Stream",
+    "StreamBatches",
+    "Streamed",
     "TokenStore",
     "check",
     "evaluation_batches",
     "measure",
+    "open_stream",
     "packed",
     "prepare",
     "preview",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -183,7 +183,12 @@ class Batches:
         """The place in the data, and a fingerprint of everything that decides the order."""
         return {"version": 1, "order": self._fingerprint(), "epoch": self._epoch, "step": self._step}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    @staticmethod
+    def merged(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The place in the data of all ranks together, which each knows."""
+        return dict(states[0])
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go to a place in the data; the number of ranks and `micro` may have changed.
 
         Raises:
@@ -231,8 +236,14 @@ def evaluation_batches(
             yield assemble(windows, list(range(begin, min(begin + micro, len(windows)))))
 
 
-def assemble(windows: Any, places: list[int]) -> Batch:
-    """Lay the documents of some windows end to end in new tensors, which the engine fills in place."""
+def assemble(windows: Any, places: list[int], names: tuple[int, ...] | None = None) -> Batch:
+    """Lay the documents of some windows end to end in new tensors, which the engine fills in place.
+
+    Args:
+        windows: the engine's.
+        places: which of them.
+        names: what the batch calls them, where that is not their places.
+    """
     import torch
 
     tokens, documents, weighted = windows.measure(places)
@@ -253,7 +264,7 @@ def assemble(windows: Any, places: list[int]) -> Batch:
         cu_seqlens=cu_seqlens,
         max_seqlen=max_seqlen,
         num_targets=num_targets,
-        windows=tuple(places),
+        windows=tuple(places) if names is None else names,
         weights=weights,
         ranks=ranks,
     )

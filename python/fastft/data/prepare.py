@@ -36,6 +36,7 @@ class Prepared:
         cached: nothing had to be made.
         seconds: how long it took.
         sources: for each source its name, path, files, bytes, hash, rows and the format that was used.
+        plan: how the training rows were made.
     """
 
     train: TokenStore
@@ -45,6 +46,7 @@ class Prepared:
     cached: bool
     seconds: float
     sources: list[dict[str, Any]]
+    plan: EnginePlan
 
 
 def prepare(
@@ -113,6 +115,7 @@ def prepare(
         cached=all(part.cached for part in made),
         seconds=time.monotonic() - begin,
         sources=[source for part in made for source in part.sources()],
+        plan=made[0].plan,
     )
     if out is not None:
         _write_books(out / "data", prepared, made)

@@ -8,6 +8,7 @@ that is not finite ends the run before the step is applied. A signal ends it aft
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -44,7 +45,10 @@ class Feed(Protocol):
     def state_dict(self) -> dict[str, Any]:
         """The place in the data, as JSON."""
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def merged(self, states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The place in the data of all ranks together."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go to a place in the data."""
 
 
@@ -283,12 +287,13 @@ class Loop:
         begun = time.perf_counter()
         state.require_finite(self._parameters, self.progress.step)
         generators = {name: self.strategy.gather(tensor) for name, tensor in rng.capture().items()}
+        place = self._place()
         failure: ResourceError | None = None
         if self.strategy.rank == 0:
             document, moments = state.optimizer_state(self._optimizer, self._parameters)
             trainer = {
                 "progress": self.progress.__dict__,
-                "data": self.feed.state_dict(),
+                "data": place,
                 "total_steps": self.total,
                 **self.facts,
             }
@@ -310,6 +315,20 @@ class Loop:
         if self.strategy.sum([float(failure is not None)])[0] > 0:
             raise failure or ResourceError("rank 0 could not write the checkpoint", code="run.checkpoint-failed")
         self._saved_step = self.progress.step
+
+    def _place(self) -> dict[str, Any]:
+        """The place in the data: of a stream, each rank knows the lanes that it reads."""
+        import torch
+
+        mine = self.feed.state_dict()
+        if self.strategy.world == 1:
+            return mine
+        text = json.dumps(mine).encode()
+        sizes = [int(size) for each in self.strategy.gather(torch.tensor([len(text)])) for size in each]
+        padded = torch.zeros(max(sizes), dtype=torch.uint8)
+        padded[: len(text)] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+        texts = [bytes(each[:size].tolist()) for each, size in zip(self.strategy.gather(padded), sizes, strict=True)]
+        return self.feed.merged([json.loads(text) for text in texts])
 
     def _rotate(self) -> None:
         try:

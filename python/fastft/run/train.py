@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from fastft.config.kinds import Batch
     from fastft.config.schema import RunConfig
     from fastft.core.errors import Origin
-    from fastft.data import Batches, Prepared
+    from fastft.data import Batches, Prepared, StreamBatches, Streamed
     from fastft.models import Loaded
 
 
@@ -101,7 +101,9 @@ def road(job: Job, out: Path | None, how: str, signals: Signals, texts: Mapping[
         plan = _plan(job)
         rows = _prepare(job, folder if session.leader else None)
         session.note(data={"key": rows.key, "books": rows.books, "sources": rows.sources, "seconds": rows.seconds})
-        batches = _batches(config, plan, rows)
+        batches = _batches(job, plan, rows, folder)
+        if isinstance(batches, data.StreamBatches):
+            session.note(epoch_estimate=batches.estimate)
         total = total_steps(config, batches.steps_in_epoch)
         session.note_plan(plan, total)
 
@@ -167,7 +169,7 @@ def dry_run(config: RunConfig, *, source: Path | None = None, bus: Bus | None = 
     job = Job(config, bus or Bus(), Place(0, count) if count else launch.place(), source.parent if source else None)
     plan = _plan(job)
     rows = _prepare(job, None)
-    batches = _batches(config, plan, rows)
+    batches = _batches(job, plan, rows, None)
     total = total_steps(config, batches.steps_in_epoch)
     return {
         "config": _resume.values(config),
@@ -199,8 +201,18 @@ def _plan(job: Job) -> Plan:
     return make_plan(job.config, devices(), place=job.place, size=measure(folder))
 
 
-def _prepare(job: Job, out: Path | None) -> Prepared:
+def _prepare(job: Job, out: Path | None) -> Prepared | Streamed:
     config = job.config
+    if config.data.streaming:
+        return data.open_stream(
+            config.data,
+            config.stage,
+            models.tokenizer_files(config.model),
+            seed=config.seed,
+            config_dir=job.beside,
+            cache=cache_folder(),
+            bus=job.bus if job.place.rank == 0 else Bus(),
+        )
     return data.prepare(
         config.data,
         config.stage,
@@ -214,21 +226,34 @@ def _prepare(job: Job, out: Path | None) -> Prepared:
     )
 
 
-def _batches(config: RunConfig, plan: Plan, rows: Prepared) -> Batches:
+def _batches(job: Job, plan: Plan, rows: Prepared | Streamed, folder: Path | None) -> Batches | StreamBatches:
+    config = job.config
+    share: dict[str, Any] = {
+        "windows_per_step": plan.windows_per_step,
+        "micro": plan.micro,
+        "rank": plan.rank,
+        "world": plan.world,
+    }
+    if isinstance(rows, data.Streamed):
+        # Ranks read different lanes, and each lists the bad rows of its own.
+        ledger_folder = None if folder is None else folder / ("data" if plan.rank == 0 else f"data/rank-{plan.rank}")
+        bus = job.bus if plan.rank == 0 else Bus()
+        ledger = data.Ledger(ledger_folder, config.data.max_bad_fraction, bus)
+        return data.StreamBatches(rows.stream, ledger=ledger, **share)
+    if config.data.order == "block":
+        order = data.BlockOrder.of(config.data, config.seed)
+        return data.StreamBatches(data.Stream(rows.plan, order, store=rows.train), **share)
     return data.Batches(
         rows.train,
         max_length=config.data.max_length,
         packing=config.data.packing,
-        windows_per_step=plan.windows_per_step,
-        micro=plan.micro,
         seed=config.seed if config.data.seed is None else config.data.seed,
-        rank=plan.rank,
-        world=plan.world,
         shuffle=config.data.order != "none",
+        **share,
     )
 
 
-def _evaluation(config: RunConfig, plan: Plan, rows: Prepared) -> Iterable[Batch]:
+def _evaluation(config: RunConfig, plan: Plan, rows: Prepared | Streamed) -> Iterable[Batch]:
     assert rows.eval is not None
     return data.evaluation_batches(
         rows.eval,

@@ -12,10 +12,10 @@ use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 
+use crate::errors;
 use crate::prepare::encoder;
 use crate::store::Store;
 use crate::windows::Buffers;
-use crate::errors;
 
 /// Windows in the block order.
 #[pyclass(frozen, module = "fastft._engine")]
@@ -45,18 +45,15 @@ impl Stream {
         let opened = py.detach(|| {
             let plan = Plan::from_json(plan)?;
             let options: Options = serde_json::from_str(options)?;
-            let (backend, live, units, key): (Arc<dyn Backend>, _, _, _) = match store {
-                Some(store) => {
-                    let files = Files::open(&plan, &options)?;
-                    let (units, key) = (files.units(), files.key.clone());
-                    let stored = Stored::new(Arc::clone(&store.inner), store.documents.clone(), &files)?;
-                    (Arc::new(stored), None, units, key)
-                }
-                None => {
-                    let live = Arc::new(Live::open(plan.clone(), &options, |plan| encoder(plan, fallback))?);
-                    let (units, key) = (live.units(), live.key().to_owned());
-                    (Arc::clone(&live) as Arc<dyn Backend>, Some(live), units, key)
-                }
+            let (backend, live, units, key): (Arc<dyn Backend>, _, _, _) = if let Some(store) = store {
+                let files = Files::open(&plan, &options)?;
+                let (units, key) = (files.units(), files.key.clone());
+                let stored = Stored::new(Arc::clone(&store.inner), store.documents.clone(), &files)?;
+                (Arc::new(stored), None, units, key)
+            } else {
+                let live = Arc::new(Live::open(plan.clone(), &options, |plan| encoder(plan, fallback))?);
+                let (units, key) = (live.units(), live.key().to_owned());
+                (Arc::clone(&live) as Arc<dyn Backend>, Some(live), units, key)
             };
             Ok::<_, EngineError>((stream::Stream::new(backend, units, options), live, key, plan))
         });
@@ -73,8 +70,8 @@ impl Stream {
 
     /// Lanes that there are.
     #[getter]
-    fn lanes(&self) -> u32 {
-        self.lock().lanes()
+    fn lanes(&self, py: Python<'_>) -> u32 {
+        py.detach(|| self.lock().lanes())
     }
 
     /// How long an epoch is, about, as JSON.
@@ -86,10 +83,13 @@ impl Stream {
     /// The windows at these places, which have to rise from call to call; waits until they are made.
     #[allow(clippy::needless_pass_by_value, reason = "extracted from Python by value")]
     fn take(&self, py: Python<'_>, places: Vec<u64>) -> PyResult<Taken> {
-        let mut pause = || Python::attach(|py| py.check_signals()).is_err_and(|error| {
-            stopped(error);
-            true
-        });
+        let mut signal = None;
+        let mut pause = || {
+            #[allow(clippy::redundant_closure, reason = "for any lifetime")]
+            let asked = Python::attach(|py| Python::check_signals(py));
+            signal = asked.err();
+            signal.is_some()
+        };
         let taken = py.detach(|| {
             let mut inner = self.lock();
             let lanes = u64::from(inner.lanes());
@@ -100,13 +100,14 @@ impl Stream {
                     return Err(EngineError::Cancelled);
                 };
                 let begin = taken.shelf.documents.len();
-                let documents = group.window(number).iter().map(|&at| group.shelf.documents[at as usize].clone());
+                let documents =
+                    group.window(number).iter().map(|&at| group.shelf.documents[at as usize].clone());
                 taken.shelf.documents.extend(documents);
                 taken.windows.push((begin, taken.shelf.documents.len()));
             }
             Ok(taken)
         });
-        taken.map_err(|error| errors::to_python(py, error))
+        taken.map_err(|error| signal.unwrap_or_else(|| errors::to_python(py, error)))
     }
 
     /// Where the lanes are when `place` is the next window, as JSON.
@@ -119,7 +120,7 @@ impl Stream {
     fn load(&self, py: Python<'_>, state: &str) -> PyResult<()> {
         let states: Vec<LaneState> =
             serde_json::from_str(state).map_err(|error| errors::to_python(py, error.into()))?;
-        self.lock().load(states);
+        py.detach(|| self.lock().load(states)); // who holds the lock may wait for the interpreter
         Ok(())
     }
 
@@ -144,11 +145,6 @@ impl Stream {
         let found = live.files().sources(&self.plan);
         serde_json::to_string(&found).map(Some).map_err(|error| errors::to_python(py, error.into()))
     }
-}
-
-/// Keep what a signal raised for when the interpreter is asked next.
-fn stopped(error: PyErr) {
-    Python::attach(|py| error.restore(py));
 }
 
 impl Stream {
@@ -182,7 +178,11 @@ impl Taken {
 
     /// Fill buffers; see `Windows.fill`.
     #[pyo3(signature = (places, input_ids, targets, position_ids, cu_seqlens, weights=None, ranks=None))]
-    #[allow(clippy::needless_pass_by_value, clippy::too_many_arguments, reason = "extracted from Python by value")]
+    #[allow(
+        clippy::needless_pass_by_value,
+        clippy::too_many_arguments,
+        reason = "extracted from Python by value"
+    )]
     fn fill(
         &self,
         py: Python<'_>,

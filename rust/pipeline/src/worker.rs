@@ -190,6 +190,7 @@ pub fn parse(text: &str) -> Result<Value, RowError> {
 }
 
 /// The hash of a row's bytes.
+#[must_use]
 pub fn hash(bytes: &[u8]) -> u64 {
     let mut word = [0; 8];
     word.copy_from_slice(&blake3::hash(bytes).as_bytes()[..8]);

@@ -238,7 +238,7 @@ impl Reader for LiveReader {
 fn tokenized(encoded: Encoded, place: Place) -> Tokenized {
     Tokenized {
         spans: encoded.trained.iter().flat_map(|run| [run.0, run.1]).collect(),
-        weights: Vec::new(),
+        weights: encoded.weights,
         rank: place.rank,
         ids: encoded.ids,
     }

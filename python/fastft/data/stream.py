@@ -1,0 +1,347 @@
+"""The block order: batches without a pass over the data before, and the same ones from a token store.
+
+Windows come from *lanes* in turn (`rust/pipeline/src/stream`): the order is a function of (files, options, seed),
+a place in it is where each lane's group of documents began, and a process reads the lanes it needs. An epoch ends
+in each lane by itself, so its number of steps is an estimate, made from the first documents.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastft.core import paths
+from fastft.core.errors import DataError, ResumeError
+from fastft.core.events import Bus, DataReady, Warned
+from fastft.data.dataset import TokenStore, assemble
+from fastft.data.engine import engine
+from fastft.data.plan import EnginePlan, make_plan
+from fastft.data.prepare import prepare
+
+if TYPE_CHECKING:
+    from fastft.config.kinds import Batch, Stage, TokenizerFiles
+    from fastft.config.schema import DataConfig
+
+UNIT_BYTES = 1 << 20
+"""Text that a lane reads in one place before it goes to another."""
+_SEED_BITS = 2**64 - 1
+_FEW_ROWS = 1000
+"""Rows before which a part of bad ones says nothing."""
+
+
+@dataclass(frozen=True)
+class BlockOrder:
+    """What decides the order of windows, beside the rows.
+
+    Attributes:
+        max_length: tokens of a window.
+        packing: `best-fit` or `none`.
+        lanes: streams of windows, at most.
+        seed: of the order.
+        shuffle: False keeps the rows' own order, in one lane.
+        unit_bytes: text that is read in one place.
+    """
+
+    max_length: int
+    packing: str
+    lanes: int = 8
+    seed: int = 0
+    shuffle: bool = True
+    unit_bytes: int = UNIT_BYTES
+
+    @classmethod
+    def of(cls, data: DataConfig, seed: int) -> BlockOrder:
+        """The order that a config asks for; `seed` is the run's."""
+        chosen = seed if data.seed is None else data.seed
+        return cls(data.max_length, data.packing, data.lanes, chosen & _SEED_BITS, data.order != "none")
+
+    def json(self, mix: Mapping[str, Any]) -> str:
+        """As the engine takes it."""
+        return json.dumps(
+            {
+                "mix": dict(mix),
+                "lanes": self.lanes,
+                "unit_bytes": self.unit_bytes,
+                "max_length": self.max_length,
+                "pack": self.packing != "none",
+                "shuffle": self.shuffle,
+                "seed": self.seed & _SEED_BITS,
+            }
+        )
+
+
+class Stream:
+    """Windows in the block order, opened; nothing is read before the first is wanted.
+
+    Args:
+        plan: the sources.
+        order: of the windows.
+        store: the tokens that were made of the sources; None makes them now.
+        ranked: whether batches say the rank of each document even where all have the same.
+    """
+
+    def __init__(
+        self, plan: EnginePlan, order: BlockOrder, *, store: TokenStore | None = None, ranked: bool = False
+    ) -> None:
+        options = order.json(plan.mix)
+        native = None if store is None else store.native
+        self.native = engine().Stream(plan.json, options, plan.fallback, native, ranked)
+        self.lanes = int(self.native.lanes)
+        self.key = str(self.native.key)
+        parts = [self.key if store is None else store.key, "" if store is None else store.side, options]
+        self.fingerprint = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+    def estimate(self) -> dict[str, float]:
+        """About how many items, tokens and windows an epoch has."""
+        found: dict[str, float] = json.loads(self.native.estimate())
+        return found
+
+    def books(self) -> dict[str, Any] | None:
+        """What became of the rows that were read so far; None when they come from a store."""
+        text = self.native.books()
+        return None if text is None else json.loads(text)
+
+
+class StreamBatches:
+    """One rank's view of a stream, step after step, over epochs for ever; see `Batches`.
+
+    Args:
+        stream: the windows.
+        windows_per_step: windows of an optimizer step, over all ranks.
+        micro: windows of one batch.
+        rank: this process's number.
+        world: how many processes share a step.
+        ledger: hears of rows that can't be used.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        *,
+        windows_per_step: int,
+        micro: int,
+        rank: int = 0,
+        world: int = 1,
+        ledger: Ledger | None = None,
+    ) -> None:
+        if not 0 <= rank < world:
+            raise ValueError(f"rank {rank} of {world}")
+        self._stream, self._windows_per_step, self._micro = stream, windows_per_step, micro
+        self._rank, self._world, self._ledger = rank, world, ledger
+        self._step = 0
+        self._estimate: dict[str, float] | None = None
+
+    def steps_in_epoch(self, epoch: int = 0) -> int:
+        """Optimizer steps of an epoch, about; the same for every epoch, start and rank."""
+        return max(1, round(self.estimate["windows"] / self._windows_per_step))
+
+    @property
+    def estimate(self) -> dict[str, float]:
+        """About how long an epoch is."""
+        if self._estimate is None:
+            self._estimate = self._stream.estimate()
+        return self._estimate
+
+    @property
+    def epoch(self) -> float:
+        """How often the data was seen, about."""
+        return self._step / self.steps_in_epoch()
+
+    def next_step(self) -> list[Batch]:
+        """The micro-batches of this rank for the next optimizer step."""
+        begin = self._step * self._windows_per_step
+        places = range(begin, begin + self._windows_per_step)
+        groups = [places[at : at + self._micro] for at in range(0, len(places), self._micro)]
+        mine = groups[self._rank :: self._world]
+        wanted = [place for group in mine for place in group]
+        taken = self._stream.native.take(wanted)
+        batches, at = [], 0
+        for group in mine:
+            batches.append(assemble(taken, list(range(at, at + len(group))), tuple(group)))
+            at += len(group)
+        self._step += 1
+        if self._ledger is not None:
+            self._ledger.look(self._stream)
+        return batches
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place in the data as this rank knows it: exact for the lanes that it reads."""
+        lanes = json.loads(self._stream.native.state(self._step * self._windows_per_step))
+        return {"version": 2, "order": self._order(), "step": self._step, "lanes": lanes}
+
+    @staticmethod
+    def merged(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The place in the data of all ranks together: for each lane, from a rank that reads it."""
+        lanes = [max(each, key=lambda lane: lane["first"]) for each in zip(*(s["lanes"] for s in states), strict=True)]
+        return {**states[0], "lanes": lanes}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go to a place in the data; the number of ranks and `micro` may have changed.
+
+        Raises:
+            ResumeError: the place is in other data, or in another order.
+        """
+        if state.get("version") != 2 or state.get("order") != self._order():
+            raise ResumeError(
+                "the checkpoint's place is in other data or in another order of it",
+                hint="data, `max_length`, packing, batch size, lanes and seed have to be those of the checkpoint",
+                code="run.resume-data",
+            )
+        self._stream.native.load(json.dumps(state["lanes"]))
+        self._step = int(state["step"])
+
+    def _order(self) -> str:
+        return f"{self._stream.fingerprint}-{self._windows_per_step}"
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """Data that is made while it is trained on; `Prepared` for streaming.
+
+    Attributes:
+        stream: the rows to train on.
+        eval: the rows to evaluate on, prepared; None without.
+        books: what became of the evaluation's rows; those of training are counted as they come.
+        key: content key: of the training files their sizes and both ends, of the evaluation's all.
+        cached: False; nothing is kept of the training rows.
+        seconds: how long it took.
+        sources: for each source its name, path, files, bytes and the format that is used.
+    """
+
+    stream: Stream
+    eval: TokenStore | None
+    books: dict[str, Any]
+    key: str
+    cached: bool
+    seconds: float
+    sources: list[dict[str, Any]]
+
+
+def open_stream(
+    data: DataConfig,
+    stage: Stage,
+    tokenizer: TokenizerFiles,
+    *,
+    seed: int,
+    config_dir: Path | None = None,
+    cache: Path | None = None,
+    bus: Bus,
+) -> Streamed:
+    """Open the training sources for streaming, and prepare those of the evaluation.
+
+    Args:
+        data: which rows, and how they become tokens.
+        stage: which tokens carry a loss.
+        tokenizer: makes ids.
+        seed: of the order, when `data.seed` is absent.
+        config_dir: where relative paths are looked for when the working directory has no such file.
+        cache: folder of prepared data; None is fastft's.
+        bus: hears of warnings and the end.
+
+    Raises:
+        DataError: a source can't be used.
+        ConfigError: the template can't be found.
+    """
+    begin = time.monotonic()
+    cache = cache or paths.cache_folder()
+    plan = make_plan(data, data.train, stage, tokenizer, config_dir=config_dir, cache=cache)
+    stream = Stream(plan, BlockOrder.of(data, seed), ranked=stage.rows not in ("conversation", "text"))
+    sources = json.loads(stream.native.sources() or "[]")
+    for source in sources:
+        for sentence in source.pop("warnings"):
+            bus.emit(Warned("data.source", sentence))
+        if source.pop("guessed"):
+            kind = source["format"]["kind"]
+            bus.emit(
+                Warned("data.format-found", f"source `{source['name']}` is read as `{kind}`, found from its first rows")
+            )
+    if plan.slow_template is not None:
+        bus.emit(
+            Warned(
+                "data.template-in-python",
+                f"the chat template is rendered by transformers, a row at a time: {plan.slow_template}",
+            )
+        )
+    evaluation = None
+    if data.eval:
+        changes = {"train": data.eval, "eval": [], "streaming": False, "shuffle": None, "mixing": "concat"}
+        rows = data.model_copy(update={**changes, "temperature": None})
+        evaluation = prepare(rows, stage, tokenizer, seed=seed, config_dir=config_dir, cache=cache, bus=bus)
+    books = {"streaming": True} | ({} if evaluation is None else {"eval": evaluation.books})
+    streamed = Streamed(
+        stream=stream,
+        eval=None if evaluation is None else evaluation.train,
+        books=books,
+        key=stream.key if evaluation is None else f"{stream.key}-{evaluation.key}",
+        cached=False,
+        seconds=time.monotonic() - begin,
+        sources=sources + ([] if evaluation is None else evaluation.sources),
+    )
+    bus.emit(DataReady(key=streamed.key, cached=False, books=books, seconds=streamed.seconds))
+    return streamed
+
+
+class Ledger:
+    """Lists rows that can't be used while they are met, and ends the run when there are too many.
+
+    Args:
+        folder: `rejected.jsonl` and `books.json` are written there; None writes nothing.
+        most: part of the rows that may be bad.
+        bus: hears of the first bad row, and each time there are ten times as many.
+    """
+
+    def __init__(self, folder: Path | None, most: float, bus: Bus) -> None:
+        self._path = None if folder is None else folder / "rejected.jsonl"
+        self._most, self._bus, self._next = most, bus, 1
+        self._known: set[tuple[str, int]] = set()
+        if self._path is not None and self._path.is_file():  # a resumed run meets the rows of its last groups again
+            rows = [json.loads(line) for line in self._path.read_text("utf-8").splitlines()]
+            self._known = {(row["file"], row["line"]) for row in rows}
+
+    def look(self, stream: Stream) -> None:
+        """Take what came up since the last look.
+
+        Raises:
+            DataError: too many rows are bad.
+        """
+        lines = []
+        for line in stream.native.rejected():
+            row = json.loads(line)
+            if (row["file"], row["line"]) not in self._known:
+                self._known.add((row["file"], row["line"]))
+                lines.append(line)
+        if not lines:
+            return
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write("".join(line + "\n" for line in lines))
+        books = stream.books() or {}
+        if self._path is not None:
+            paths.write_atomic(self._path.with_name("books.json"), json.dumps(books, indent=2) + "\n")
+        total = books["total"]
+        bad, read = sum(total["quarantined"].values()), total["read"]
+        if read >= _FEW_ROWS and bad > self._most * read:
+            raise DataError(
+                f"{bad:,} of the {read:,} rows read so far can't be used, "
+                f"more than `data.max_bad_fraction` = {self._most:g}",
+                hint="see `data/rejected.jsonl` in the run's folder" if self._path is not None else None,
+                code="data.too-many-bad",
+            )
+        if len(self._known) >= self._next:
+            while self._next <= len(self._known):
+                self._next *= 10
+            first = json.loads(lines[0])
+            self._bus.emit(
+                Warned(
+                    "data.quarantined",
+                    f"{bad:,} of the {read:,} rows read so far can't be used, "
+                    f"one is {first['file']}:{first['line']}: {first['code']}: {first['reason']}",
+                    hint=None if self._path is None else f"each is listed with file, line and reason in {self._path}",
+                )
+            )
