@@ -43,6 +43,9 @@ fn byte_of(letter: char) -> Option<u8> {
 
 fn once(text: &str) -> Option<String> {
     let letters: Vec<char> = text.chars().collect();
+    if let Some(whole) = whole(&letters) {
+        return Some(whole);
+    }
     let mut out = String::new();
     let (mut at, mut changed) = (0, false);
     while at < letters.len() {
@@ -57,6 +60,30 @@ fn once(text: &str) -> Option<String> {
         at = end;
     }
     changed.then_some(out)
+}
+
+/// The text of which every character above ASCII is part of a damaged one, when one of them is for
+/// certain: then the others, of which each could have been meant by itself, are as well.
+fn whole(letters: &[char]) -> Option<String> {
+    let mut out = String::new();
+    let (mut at, mut sure) = (0, false);
+    while at < letters.len() {
+        if letters[at].is_ascii() {
+            out.push(letters[at]);
+            at += 1;
+            continue;
+        }
+        let length = letters[at..].iter().take_while(|letter| !letter.is_ascii()).count();
+        let (part, before) = (&letters[at..at + length], at.checked_sub(1).map(|at| letters[at]));
+        let pieces = decode(part);
+        if pieces.iter().map(|piece| piece.length).sum::<usize>() != length {
+            return None;
+        }
+        sure = sure || certain(part, &pieces, before, letters.get(at + length).copied());
+        out.extend(pieces.iter().map(|piece| piece.letter));
+        at += length;
+    }
+    sure.then_some(out)
 }
 
 /// One character that several bytes were read from.
@@ -217,6 +244,7 @@ mod tests {
             "한국어 문장",
             "שלום",
             "œuvre",
+            "да в лес и с ним",
         ] {
             assert_eq!(repaired(&damaged(text)).as_deref(), Some(text));
             assert_eq!(repaired(&damaged(&damaged(text))).as_deref(), Some(text), "twice");
