@@ -129,4 +129,4 @@ def test_verdicts_are_those_of_datatrove(table: str, monkeypatch: pytest.MonkeyP
         if (dropped and dropped[0]) != expected or (dropped is None and after != document.text):
             differ.append((text[:60], dropped, expected))
     # sentences are counted with abbreviations known, and without
-    assert len(differ) <= (0.01 * len(all_texts) if table == "c4" else 0), differ[:5]
+    assert len(differ) <= (0.02 * len(all_texts) if table == "c4" else 0), differ[:5]
