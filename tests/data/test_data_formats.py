@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from data_helpers import Kitchen, chat, write_jsonl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -325,7 +326,7 @@ def test_datasets_of_a_dataset_info_become_plain_sources(tmp_path: Path) -> None
         },
     )
     for written in ("one, two,three,four", ["one", "two", "three", "four"]):
-        source = SourceConfig(path=path, dataset=written, rows=7, repeat=2)
+        source = SourceConfig.model_validate({"path": path, "dataset": written, "rows": 7, "repeat": 2})
         one, two, three, four = plain_sources([source], None)
         assert (one.path, one.rows, one.name, one.repeat) == (str(tmp_path / "one.json"), 5, "one", 2)
         assert one.format is not None
@@ -339,7 +340,7 @@ def test_datasets_of_a_dataset_info_become_plain_sources(tmp_path: Path) -> None
         assert (names["instruction"], names["chosen"], names["system"], names["input"]) == ("p", "c", "s", "")
     plain = SourceConfig(path="x.jsonl")
     assert plain_sources([plain], None) == [plain]
-    assert plain_sources([SourceConfig(path=str(tmp_path), dataset="one")], None)[0].name == "one"
+    assert plain_sources([SourceConfig(path=str(tmp_path), dataset=["one"])], None)[0].name == "one"
 
 
 WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
@@ -362,7 +363,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
 def test_what_a_dataset_info_has_wrong_is_told_with_a_way_out(case: str, tmp_path: Path) -> None:
     entry, message, hint = WRONG[case]
     with pytest.raises(DataError) as caught:
-        plain_sources([SourceConfig(path=info(tmp_path, it=entry), dataset="it")], None)
+        plain_sources([SourceConfig(path=info(tmp_path, it=entry), dataset=["it"])], None)
     assert f"dataset `it` {message}" in caught.value.message
     assert hint in (caught.value.hint or "")
 
@@ -370,7 +371,7 @@ def test_what_a_dataset_info_has_wrong_is_told_with_a_way_out(case: str, tmp_pat
 def test_a_dataset_that_is_not_there_and_a_file_that_is_none_are_told(tmp_path: Path) -> None:
     path = info(tmp_path, identity={"file_name": "x"})
     for dataset, message, hint in (
-        ("idenity", "has no dataset `idenity`", "did you mean `identity`?"),
+        (["idenity"], "has no dataset `idenity`", "did you mean `identity`?"),
         (None, "no dataset of the file is named", "there is `identity`"),
     ):
         with pytest.raises(DataError) as caught:
@@ -381,4 +382,37 @@ def test_a_dataset_that_is_not_there_and_a_file_that_is_none_are_told(tmp_path: 
     for text, message in (("[1]", "holds no object"), ("{", "is no JSON")):
         rows.write_text(text, "utf-8")
         with pytest.raises(DataError, match=message):
-            plain_sources([SourceConfig(path=str(rows), dataset="a")], None)
+            plain_sources([SourceConfig(path=str(rows), dataset=["a"])], None)
+
+
+def test_a_stage_that_gets_other_rows_than_it_wants_says_so_with_a_way_out(kitchen: Kitchen, tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "pairs.jsonl", [{"prompt": "q", "chosen": "a", "rejected": "b"}])
+    with pytest.raises(DataError) as caught:
+        kitchen.prepare(path)
+    assert caught.value.message == (
+        "source `pairs`: rows are preferences (better and worse answers), but the stage learns from conversations"
+    )
+    assert 'answer = "chosen"' in (caught.value.hint or "")
+    source = {"path": str(path), "format": {"kind": "preference", "answer": "chosen"}}
+    want = kitchen.prepare(write_jsonl(tmp_path / "want.jsonl", [chat("q", "a")])).train.document(0)
+    assert kitchen.prepare(source).train.document(0) == want
+
+
+def test_a_source_may_name_datasets_of_a_dataset_info(kitchen: Kitchen, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "rows.jsonl", [{"instruction": "q", "output": "a", "system": "not read"}])
+    write_jsonl(tmp_path / "more.jsonl", [{"ask": "q", "say": "a"}] * 3)
+    path = info(
+        tmp_path,
+        rows={"file_name": "rows.jsonl"},
+        more={"file_name": "more.jsonl", "columns": {"prompt": "ask", "response": "say"}, "num_samples": 2},
+    )
+    prepared = kitchen.prepare({"path": path, "dataset": "rows,more"})
+    assert {name: books["used"] for name, books in prepared.books["sources"].items()} == {"rows": 1, "more": 2}
+    want = kitchen.prepare(write_jsonl(tmp_path / "want.jsonl", [chat("q", "a")])).train.document(0)
+    assert all(prepared.train.document(index) == want for index in range(3))
+
+
+def test_rows_with_media_are_set_aside_and_told(kitchen: Kitchen, tmp_path: Path) -> None:
+    rows = [{"instruction": "<image>q", "output": "a", "images": ["1.jpg"]}, {"instruction": "q", "output": "a"}]
+    prepared = kitchen.prepare(write_jsonl(tmp_path / "rows.jsonl", rows), out=tmp_path / "out")
+    assert prepared.books["total"]["quarantined"] == {"E_MEDIA": 1}

@@ -122,7 +122,7 @@ def ours(entry: dict[str, Any], rows: list[Any], tmp_path: Path) -> list[Any]:
     """What the engine makes of rows by the same entry of a dataset_info.json."""
     info = tmp_path / dataset_info.FILE_NAME
     info.write_text(json.dumps({"rows": entry}), "utf-8")
-    [source] = dataset_info.expand(SourceConfig(path=str(info), dataset="rows"), info)
+    [source] = dataset_info.expand(SourceConfig(path=str(info), dataset=["rows"]), info)
     return json.loads(engine().align_rows(json.dumps(source.format.mapping()), json.dumps(rows)))
 
 

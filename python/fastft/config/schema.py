@@ -29,6 +29,10 @@ def _tokens(value: Any) -> Any:
     return parse_count(value, "tokens") if isinstance(value, str) else value
 
 
+def _names(value: Any) -> Any:
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
 class ModelConfig(Section):
     """Which model, and how it is held."""
 
@@ -53,7 +57,7 @@ class SourceConfig(Section):
 
     path: str
     """File, glob or folder, relative to the working directory, else to the config file."""
-    dataset: str | list[str] | None = None
+    dataset: Annotated[list[str] | None, BeforeValidator(_names, json_schema_input_type=str | list[str] | None)] = None
     """Datasets of the `dataset_info.json` that `path` names (LLaMA-Factory's): one, `"a,b"`, or a list."""
     format: Annotated[Format | None, OneOf(FORMATS)] = None
     """Which fields are which; absent means found from the first rows and printed."""

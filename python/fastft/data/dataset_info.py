@@ -52,7 +52,7 @@ def expand(source: SourceConfig, path: Path) -> list[SourceConfig]:
     """
     if path.is_dir():
         path = path / FILE_NAME
-    wanted = dataset_names(source.dataset or ())
+    wanted = source.dataset or []
     entries = _read(path)
     if not wanted:
         hint = f"`dataset` names one, several with commas, or a list; there is {_listed(entries)}"
@@ -76,12 +76,6 @@ def expand(source: SourceConfig, path: Path) -> list[SourceConfig]:
         }
         found.append(source.model_copy(update=update))
     return found
-
-
-def dataset_names(dataset: str | Sequence[str]) -> list[str]:
-    """The names in `dataset`: a list, or one text with commas as LLaMA-Factory takes it."""
-    listed = dataset.split(",") if isinstance(dataset, str) else dataset
-    return [name.strip() for name in listed if name.strip()]
 
 
 def _listed(names: Iterable[str]) -> str:
