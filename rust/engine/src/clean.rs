@@ -116,6 +116,7 @@ fn problem(py: Python<'_>, error: &CleanError) -> PyErr {
     data_error(py, "clean", error.to_string(), None)
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "map_err hands errors over by value")]
 fn invalid(error: impl ToString) -> PyErr {
     PyValueError::new_err(error.to_string())
 }
