@@ -9,7 +9,8 @@ use std::sync::atomic::Ordering;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use fastft_record::RowError;
-use fastft_source::{Chunks, FileMap, Row};
+use fastft_source::mapped::Chunks;
+use fastft_source::{FileMap, Row};
 use serde::Serialize;
 
 use crate::error::EngineError;

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use fastft_record::Code;
-use fastft_source::{Chunks, FileMap, Layout, detect, expand};
+use fastft_source::mapped::{Chunks, detect};
+use fastft_source::{FileMap, Layout, expand};
 use serde_json::Value;
 
 use crate::error::EngineError;

@@ -1,6 +1,7 @@
 //! The first rows of each source, as the model will be shown them.
 
-use fastft_source::{Chunks, FileMap, Row};
+use fastft_source::mapped::Chunks;
+use fastft_source::{FileMap, Row};
 use serde_json::{Map, Value, json};
 
 use crate::encode::{Encoded, Encoder};

@@ -13,7 +13,8 @@ use std::sync::atomic::Ordering;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use fastft_record::{Books, SourceBooks};
-use fastft_source::{Chunks, FileMap, Row};
+use fastft_source::mapped::Chunks;
+use fastft_source::{FileMap, Row};
 
 use crate::encode::{Encoder, EncoderError};
 use crate::error::EngineError;

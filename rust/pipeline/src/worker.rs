@@ -170,7 +170,7 @@ pub fn document(bytes: &[u8], layout: Layout, format: &Format) -> Result<Documen
     }
     match layout {
         Layout::Text(_) => align::text_document(text.to_owned()),
-        Layout::Jsonl | Layout::JsonArray => align::row(parse(text)?, text, format),
+        _ => align::row(parse(text)?, text, format), // tables and columns are handed on as JSON
     }
 }
 

@@ -4,179 +4,271 @@
 //! with it: the cut is made before the next line that begins like the element did.
 
 use fastft_record::{Code, RowError};
-use memchr::{memchr3, memmem};
+use memchr::{memchr3, memmem, memrchr};
+
+use crate::lines::too_large;
+use crate::rows::MAX_ROW_BYTES;
+use crate::window::{Cut, Cutter, Step};
 
 /// Bytes outside strings, and strings, that one element may have. It bounds what a row that never
 /// closes costs: without it, many such rows would each read the file to its end.
 const MAX_STEPS: usize = 1 << 24;
+/// Bytes behind an element that never closes within which the next one is sought before it is handed on.
+const SEARCHED: usize = 1 << 24;
 
 /// Where the cutter stands in the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     Start,
     Element,
     Separator,
+    /// Between an element that never closed and the next one, which begins with these bytes.
+    Lost {
+        opening: Vec<u8>,
+        bytes: u64,
+    },
     End,
+    Ended,
 }
 
-/// One element: its bytes, and what is wrong with how it was cut.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Element {
-    /// First byte.
-    pub start: usize,
-    /// One past the last byte.
-    pub end: usize,
-    /// Set when the element could not be cut cleanly.
-    pub fault: Option<RowError>,
+/// How an element ends.
+enum Ends {
+    At(usize),
+    /// A bracket closes another kind, or an object has a bracket where only a key can stand (as where the next row
+    /// begins and a brace is missing).
+    Never,
+    /// Not within these bytes.
+    Later,
 }
 
-/// An iterator over the elements of the array in `bytes`.
+/// Cuts the array that a file is.
 #[derive(Debug)]
-pub struct Elements<'a> {
-    bytes: &'a [u8],
-    at: usize,
+pub struct Array {
     state: State,
+    /// What stands before the place of the last step on its line, as far as it may be an indent.
+    indent: Vec<u8>,
+    /// The place of the last step.
+    from: usize,
+    limit: usize,
+    searched: usize,
 }
 
-impl<'a> Elements<'a> {
-    /// Cut the array that begins at or after `start` (white space is skipped).
-    #[must_use]
-    pub fn new(bytes: &'a [u8], start: usize) -> Self {
-        Self { bytes, at: start, state: State::Start }
-    }
-
-    fn skip_space(&mut self) {
-        while self.bytes.get(self.at).is_some_and(u8::is_ascii_whitespace) {
-            self.at += 1;
-        }
-    }
-
-    fn fault(&mut self, start: usize, end: usize, reason: &str) -> Element {
-        self.at = end;
-        Element { start, end, fault: Some(RowError::new(Code::Json, reason)) }
-    }
-
-    /// One past the end of the value at `start`, or None when it never closes: the file ends inside
-    /// it, a bracket closes another kind, or an object has a bracket where only a key can stand (as
-    /// where the next row begins and a brace is missing).
-    fn value_end(&self, start: usize) -> Option<usize> {
-        let bytes = self.bytes;
-        let mut at = start;
-        let mut open: Vec<u8> = Vec::new();
-        let mut before = b','; // the last byte that is no white space
-        for _ in 0..MAX_STEPS {
-            let byte = *bytes.get(at)?;
-            match byte {
-                b'"' => {
-                    at = string_end(bytes, at + 1)?;
-                    before = b'"';
-                    continue;
-                }
-                b'{' | b'[' => {
-                    if open.last() == Some(&b'{') && before != b':' {
-                        return None;
-                    }
-                    open.push(byte);
-                }
-                b',' | b']' | b'}' if open.is_empty() => return Some(at),
-                b']' | b'}' => {
-                    if open.pop() != Some(byte - 2) {
-                        return None; // in ASCII each closing bracket is two behind its opening one
-                    }
-                    if open.is_empty() {
-                        return Some(at + 1);
-                    }
-                }
-                _ => {}
-            }
-            if !byte.is_ascii_whitespace() {
-                before = byte;
-            }
-            at += 1;
-        }
-        None
-    }
-
-    /// Where the next element seems to begin: a line with the same indent and first byte.
-    fn resume_after(&self, start: usize) -> usize {
-        let line = self.bytes[..start].iter().rposition(|byte| *byte == b'\n').map_or(0, |found| found + 1);
-        let indent = &self.bytes[line..start];
-        if indent.iter().all(u8::is_ascii_whitespace) {
-            let mut opening = vec![b'\n'];
-            opening.extend_from_slice(indent);
-            opening.push(self.bytes[start]);
-            if let Some(found) = memmem::find(&self.bytes[start..], &opening) {
-                return start + found + 1;
-            }
-        }
-        self.bytes.len()
+impl Default for Array {
+    fn default() -> Self {
+        Self { state: State::Start, indent: Vec::new(), from: 0, limit: MAX_ROW_BYTES, searched: SEARCHED }
     }
 }
 
-/// One past the quote that ends the string whose content begins at `at`; None when a line ends
-/// first, as no JSON string holds a raw newline (so a lost quote is found on its own line).
-fn string_end(bytes: &[u8], mut at: usize) -> Option<usize> {
-    loop {
-        let found = at + memchr3(b'"', b'\\', b'\n', bytes.get(at..)?)?;
-        match bytes[found] {
-            b'"' => return Some(found + 1),
-            b'\\' => at = found + 2,
-            _ => return None,
-        }
+impl Array {
+    fn fault(start: usize, end: usize, reason: impl Into<String>) -> Step {
+        Step::Row(Cut { start, end, fault: Some(RowError::new(Code::Json, reason)) })
     }
-}
 
-impl Iterator for Elements<'_> {
-    type Item = Element;
+    /// The element at `start`.
+    fn element(&mut self, bytes: &[u8], at: &mut usize, last: bool) -> Step {
+        let start = *at;
+        match value_end(bytes, start) {
+            Ends::At(end) => {
+                self.state = State::Separator;
+                *at = end;
+                return Step::Row(Cut::clean(start, start + bytes[start..end].trim_ascii_end().len()));
+            }
+            Ends::Later if !last && bytes.len() - start < self.limit => return Step::More,
+            Ends::Later if !last => {
+                self.state =
+                    State::Lost { opening: self.opening(bytes, start), bytes: (bytes.len() - start) as u64 };
+                *at = bytes.len();
+                return Step::Row(too_large(start, self.limit));
+            }
+            Ends::Later | Ends::Never => {}
+        }
+        let opening = self.opening(bytes, start);
+        let reason = "a quote or bracket of this row never closes";
+        if let Some(found) = memmem::find(&bytes[start..], &opening).filter(|_| !opening.is_empty()) {
+            self.state = State::Separator;
+            *at = start + found + 1;
+            return Self::fault(start, *at, reason);
+        }
+        let rest = bytes.len() - start;
+        if last {
+            self.state = State::Separator;
+            *at = bytes.len();
+            return Self::fault(start, *at, format!("{reason}; the file's last {rest} bytes go with it"));
+        }
+        if rest < self.searched {
+            return Step::More;
+        }
+        self.state = State::Lost { opening, bytes: 0 };
+        *at = bytes.len();
+        Self::fault(
+            start,
+            *at,
+            format!("{reason}; what follows is lost up to the next line that begins like it"),
+        )
+    }
 
-    fn next(&mut self) -> Option<Element> {
+    /// How the line begins on which the next element is sought: with the same indent and first byte. Empty when the
+    /// element does not begin its line.
+    fn opening(&self, bytes: &[u8], start: usize) -> Vec<u8> {
+        let mut indent = self.indent.clone();
+        follow(&mut indent, &bytes[self.from..start]);
+        if !indent.iter().all(u8::is_ascii_whitespace) {
+            return Vec::new();
+        }
+        [b"\n", indent.as_slice(), &bytes[start..=start]].concat()
+    }
+
+    /// Look for the next element behind one that never closed.
+    fn resync(&mut self, bytes: &[u8], at: &mut usize, last: bool) -> Step {
+        let State::Lost { opening, bytes: lost } = &mut self.state else {
+            unreachable!("only called when lost")
+        };
+        let found = memmem::find(&bytes[*at..], opening).filter(|_| !opening.is_empty());
+        let to = match found {
+            Some(found) => *at + found + 1,
+            None if last => bytes.len(),
+            None => bytes.len().saturating_sub(opening.len()).max(*at),
+        };
+        *lost += (to - *at) as u64;
+        *at = to;
+        if found.is_none() && !last {
+            return Step::More;
+        }
+        let lost = *lost;
+        self.state = if found.is_some() { State::Element } else { State::Ended };
+        if found.is_some() {
+            return self.advance(bytes, at, last);
+        }
+        Self::fault(
+            to,
+            to,
+            format!("the {lost} bytes behind a row that never closes, up to the end of the file, are lost"),
+        )
+    }
+
+    /// The next row.
+    fn advance(&mut self, bytes: &[u8], at: &mut usize, last: bool) -> Step {
         loop {
-            self.skip_space();
-            let at = self.at;
-            let byte = self.bytes.get(at).copied();
-            match (self.state, byte) {
+            while bytes.get(*at).is_some_and(u8::is_ascii_whitespace)
+                && !matches!(self.state, State::Lost { .. })
+            {
+                *at += 1;
+            }
+            let start = *at;
+            let byte = bytes.get(start).copied();
+            if byte.is_none() && !last {
+                return Step::More;
+            }
+            match (&self.state, byte) {
+                (State::Lost { .. }, _) => return self.resync(bytes, at, last),
                 (State::Start, Some(b'[')) | (State::Separator, Some(b',')) => {
-                    self.at += 1;
+                    *at += 1;
                     self.state = State::Element;
                 }
-                (State::End, None) | (State::Start, _) => return None,
+                (State::Ended | State::Start, _) | (State::End, None) => return Step::End,
+                (State::End, Some(_)) if !last && bytes.len() - start < self.searched => return Step::More,
                 (State::End, Some(_)) => {
-                    return Some(self.fault(at, self.bytes.len(), "something follows the end of the array"));
+                    self.state = State::Ended;
+                    *at = bytes.len();
+                    return Self::fault(start, *at, "something follows the end of the array");
                 }
                 (_, None) => {
-                    self.state = State::End;
-                    let end = self.bytes.len();
-                    return Some(self.fault(end, end, "the file ends before the array does"));
+                    self.state = State::Ended;
+                    return Self::fault(start, start, "the file ends before the array does");
                 }
                 (_, Some(b']')) => {
-                    self.at += 1;
+                    *at += 1;
                     self.state = State::End;
                 }
                 (State::Separator, Some(_)) => self.state = State::Element, // a missing comma loses no row
                 (State::Element, Some(b',' | b'}')) => {
-                    return Some(self.fault(at, at + 1, "a comma or brace where a row should begin"));
+                    *at += 1;
+                    return Self::fault(start, *at, "a comma or brace where a row should begin");
                 }
-                (State::Element, Some(_)) => {
-                    self.state = State::Separator;
-                    if let Some(end) = self.value_end(at) {
-                        self.at = end;
-                        let end = at + self.bytes[at..end].trim_ascii_end().len();
-                        return Some(Element { start: at, end, fault: None });
-                    }
-                    let end = self.resume_after(at);
-                    let reason = if end < self.bytes.len() {
-                        "a quote or bracket of this row never closes".to_owned()
-                    } else {
-                        let rest = end - at;
-                        format!(
-                            "a quote or bracket of this row never closes; the file's last {rest} bytes go with it"
-                        )
-                    };
-                    return Some(self.fault(at, end, &reason));
-                }
+                (State::Element, Some(_)) => return self.element(bytes, at, last),
             }
         }
     }
+}
+
+/// One past the end of the value at `start`.
+fn value_end(bytes: &[u8], start: usize) -> Ends {
+    let mut at = start;
+    let mut open: Vec<u8> = Vec::new();
+    let mut before = b','; // the last byte that is no white space
+    for _ in 0..MAX_STEPS {
+        let Some(byte) = bytes.get(at).copied() else { return Ends::Later };
+        match byte {
+            b'"' => {
+                match string_end(bytes, at + 1) {
+                    Ends::At(end) => at = end,
+                    other => return other,
+                }
+                before = b'"';
+                continue;
+            }
+            b'{' | b'[' => {
+                if open.last() == Some(&b'{') && before != b':' {
+                    return Ends::Never;
+                }
+                open.push(byte);
+            }
+            b',' | b']' | b'}' if open.is_empty() => return Ends::At(at),
+            b']' | b'}' => {
+                if open.pop() != Some(byte - 2) {
+                    return Ends::Never; // in ASCII each closing bracket is two behind its opening one
+                }
+                if open.is_empty() {
+                    return Ends::At(at + 1);
+                }
+            }
+            _ => {}
+        }
+        if !byte.is_ascii_whitespace() {
+            before = byte;
+        }
+        at += 1;
+    }
+    Ends::Never
+}
+
+/// One past the quote that ends the string whose content begins at `at`; never when a line ends
+/// first, as no JSON string holds a raw newline (so a lost quote is found on its own line).
+fn string_end(bytes: &[u8], mut at: usize) -> Ends {
+    loop {
+        let Some(found) = bytes.get(at..).and_then(|rest| memchr3(b'"', b'\\', b'\n', rest)) else {
+            return Ends::Later;
+        };
+        match bytes[at + found] {
+            b'"' => return Ends::At(at + found + 1),
+            b'\\' => at += found + 2,
+            _ => return Ends::Never,
+        }
+    }
+}
+
+impl Cutter for Array {
+    fn step(&mut self, bytes: &[u8], at: &mut usize, last: bool) -> Step {
+        self.from = *at;
+        let step = self.advance(bytes, at, last);
+        follow(&mut self.indent, &bytes[self.from..*at]);
+        step
+    }
+}
+
+/// What stands on the last line, when `bytes` come behind what stood there; beyond some length it is no indent.
+fn follow(indent: &mut Vec<u8>, bytes: &[u8]) {
+    let line = memrchr(b'\n', bytes);
+    if line.is_some() {
+        indent.clear();
+    }
+    let rest = &bytes[line.map_or(0, |found| found + 1)..];
+    if rest.iter().all(u8::is_ascii_whitespace) {
+        indent.extend_from_slice(rest);
+    } else {
+        indent.push(b'x');
+    }
+    indent.truncate(1024);
 }
 
 #[cfg(test)]
@@ -185,11 +277,22 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::rows::Cutting;
+
+    /// The elements as (bytes, broken), from a stream that is read in blocks.
+    fn cut_by(bytes: &[u8], block: usize) -> Vec<(String, bool)> {
+        let input = Box::new(std::io::Cursor::new(bytes.to_vec()));
+        Cutting::new("a.json".into(), input, Array::default(), block)
+            .flat_map(|chunk| {
+                let chunk = chunk.unwrap();
+                let text = |row| String::from_utf8_lossy(chunk.bytes(row)).into_owned();
+                chunk.rows.iter().map(|row| (text(row), row.fault.is_some())).collect::<Vec<_>>()
+            })
+            .collect()
+    }
 
     fn cut(text: &str) -> Vec<(String, bool)> {
-        Elements::new(text.as_bytes(), 0)
-            .map(|element| (text[element.start..element.end].to_owned(), element.fault.is_some()))
-            .collect()
+        cut_by(text.as_bytes(), 1 << 20)
     }
 
     fn values() -> impl Strategy<Value = Value> {
@@ -213,20 +316,17 @@ mod tests {
         fn elements_are_those_of_a_parser(rows in prop::collection::vec(values(), 0..6), pretty: bool) {
             let array = Value::from(rows.clone());
             let text = if pretty { serde_json::to_string_pretty(&array) } else { serde_json::to_string(&array) }.unwrap();
-            let found: Vec<Value> = Elements::new(text.as_bytes(), 0)
-                .map(|element| serde_json::from_str(&text[element.start..element.end]).unwrap())
-                .collect();
+            let found = cut(&text);
+            prop_assert_eq!(&cut_by(text.as_bytes(), 3), &found);
+            let found: Vec<Value> = found.iter().map(|(text, _)| serde_json::from_str(text).unwrap()).collect();
             prop_assert_eq!(found, rows);
         }
 
         #[test]
         fn any_bytes_end(bytes in prop::collection::vec(prop::sample::select(b"[]{}\",\\a \n".to_vec()), 0..40)) {
-            let mut last = 0;
-            for element in Elements::new(&bytes, 0).take(100) {
-                prop_assert!(element.start >= last && element.end >= element.start);
-                last = element.end;
-            }
-            prop_assert!(Elements::new(&bytes, 0).count() < 100);
+            let whole = cut_by(&bytes, 1 << 20);
+            prop_assert!(whole.len() < 100);
+            prop_assert_eq!(cut_by(&bytes, 1), whole);
         }
     }
 
@@ -263,5 +363,18 @@ mod tests {
     fn what_follows_the_array_is_reported() {
         assert_eq!(cut("[1, 2] x"), [("1".into(), false), ("2".into(), false), ("x".into(), true)]);
         assert_eq!(cut("[]"), []);
+    }
+
+    #[test]
+    fn a_row_that_never_closes_is_given_up_where_it_gets_too_far() {
+        let filler = "x".repeat(100);
+        let text = format!("[\n {{\"a\": \"broken\n   {filler}\n {{\"a\": 2}},\n {{\"a\": 3}}]");
+        let mut cutter = Array { searched: 50, ..Array::default() };
+        let (mut at, bytes) = (0, text.as_bytes());
+        let Step::Row(cut) = cutter.step(&bytes[..70], &mut at, false) else { panic!() };
+        assert!(cut.fault.unwrap().reason.contains("is lost up to"));
+        assert_eq!(cutter.step(&bytes[..100], &mut at, false), Step::More);
+        let Step::Row(cut) = cutter.step(bytes, &mut at, true) else { panic!() };
+        assert_eq!(&text[cut.start..cut.end], "{\"a\": 2}");
     }
 }

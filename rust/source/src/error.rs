@@ -9,7 +9,10 @@ pub enum SourceError {
     #[error("no file, folder or match for `{0}`")]
     NotFound(PathBuf),
     /// A folder or pattern without a single file.
-    #[error("`{0}` has no data files (.jsonl, .ndjson, .json, .txt, .md)")]
+    #[error(
+        "`{0}` has no data files (.jsonl, .ndjson, .json, .txt, .text, .md, .csv, .tsv, .parquet, .arrow, .feather; the \
+         text ones also as .gz and .zst)"
+    )]
     Empty(PathBuf),
     /// The system refuses.
     #[error("`{path}` can't be read: {error}")]
@@ -20,11 +23,37 @@ pub enum SourceError {
         error: std::io::Error,
     },
     /// The content is none that is read here.
-    #[error("`{path}` is {found}, not JSONL, a JSON array or UTF-8 text")]
+    #[error("`{path}` is {found}")]
     Unsupported {
         /// The file.
         path: PathBuf,
-        /// What it looks like.
-        found: &'static str,
+        /// What it looks like, and what to do about it.
+        found: String,
+    },
+    /// The file is not the one that was looked at.
+    #[error("`{path}` changed while it was read: it had {was} bytes and has {is}")]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Bytes when it was looked at.
+        was: u64,
+        /// Bytes now.
+        is: u64,
+    },
+    /// The file breaks off or its content contradicts itself. Rows before that place have been handed on.
+    #[error("`{path}` is damaged or incomplete: {reason}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the decoder says, with the place.
+        reason: String,
+    },
+    /// The columns can't be those of a table.
+    #[error("the columns of `{path}` are ambiguous: {reason}")]
+    Columns {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with them.
+        reason: String,
     },
 }

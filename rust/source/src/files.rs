@@ -5,7 +5,13 @@ use std::path::{Path, PathBuf};
 
 use crate::SourceError;
 
-const ENDINGS: [&str; 6] = ["jsonl", "ndjson", "json", "txt", "text", "md"];
+/// Endings of data; those of text may be followed by one of a packed file.
+const TEXT: [&str; 9] = ["jsonl", "ndjson", "json", "txt", "text", "md", "csv", "tsv", "tab"];
+const COLUMNAR: [&str; 3] = ["parquet", "arrow", "feather"];
+const PACKED: [&str; 4] = ["gz", "gzip", "zst", "zstd"];
+/// Names of files that tell about data, whatever their ending.
+const ABOUT: [&str; 8] =
+    ["readme", "license", "licence", "copying", "notice", "changelog", "citation", "dataset_info"];
 
 /// The files that `path` names, sorted by name.
 ///
@@ -15,13 +21,25 @@ const ENDINGS: [&str; 6] = ["jsonl", "ndjson", "json", "txt", "text", "md"];
 /// # Errors
 /// When there is nothing of that name, or no data file in it.
 pub fn expand(path: &Path) -> Result<Vec<PathBuf>, SourceError> {
+    Ok(expand_told(path)?.0)
+}
+
+/// The same, and a sentence for each file of a folder that has the ending of data but is taken for a text about it.
+///
+/// # Errors
+/// See `expand`.
+pub fn expand_told(path: &Path) -> Result<(Vec<PathBuf>, Vec<String>), SourceError> {
     if path.is_file() {
-        return Ok(vec![path.to_owned()]);
+        return Ok((vec![path.to_owned()], Vec::new()));
     }
     let mut found = Vec::new();
+    let mut skipped = Vec::new();
     if path.is_dir() {
         walk(path, None, &mut Vec::new(), &mut found)?;
         found.retain(|file| has_data_ending(file));
+        found.sort();
+        skipped = found.iter().filter(|file| tells_about(file)).cloned().collect();
+        found.retain(|file| !tells_about(file));
     } else if path.to_string_lossy().contains(['*', '?']) {
         let parts: Vec<String> =
             path.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
@@ -43,12 +61,29 @@ pub fn expand(path: &Path) -> Result<Vec<PathBuf>, SourceError> {
     }
     found.sort();
     found.dedup();
-    Ok(found)
+    let told = |file: &PathBuf| {
+        format!("`{}` is taken for a text about the data and left out; name it to read it", file.display())
+    };
+    Ok((found, skipped.iter().map(told).collect()))
 }
 
 fn has_data_ending(file: &Path) -> bool {
-    file.extension()
-        .is_some_and(|ending| ENDINGS.contains(&ending.to_string_lossy().to_ascii_lowercase().as_str()))
+    let name = file.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let mut parts = name.rsplit('.');
+    match parts.next() {
+        Some(ending) if PACKED.contains(&ending) => parts.next().is_some_and(|ending| TEXT.contains(&ending)),
+        Some(ending) => name.contains('.') && (TEXT.contains(&ending) || COLUMNAR.contains(&ending)),
+        None => false,
+    }
+}
+
+/// Whether a file of a folder tells about the data and is none itself: `README.md`, `LICENSE.txt`, `dataset_info.json`.
+fn tells_about(file: &Path) -> bool {
+    let name = file.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let stem = name.split('.').next().unwrap_or_default();
+    ABOUT.iter().any(|about| {
+        stem == *about || stem.strip_prefix(about).is_some_and(|rest| rest.starts_with(['-', '_']))
+    })
 }
 
 /// The files below a folder: all, or those that a pattern matches, entering no folder in vain.
@@ -167,6 +202,31 @@ mod tests {
         let root = tree("link");
         assert_eq!(names(&root, ""), ["a.jsonl", "b c.txt", "deep/e.jsonl", "deep/er/d.jsonl"]);
         assert_eq!(names(&root, "**/*.jsonl"), ["a.jsonl", "deep/e.jsonl", "deep/er/d.jsonl"]);
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn a_folder_has_data_of_all_endings_but_no_readme() {
+        let root = std::env::temp_dir().join(format!("fastft endings {}", std::process::id()));
+        fs::create_dir_all(&root).unwrap();
+        for file in [
+            "a.csv.gz",
+            "b.PARQUET",
+            "c.arrow.gz",
+            "d.zst",
+            "csv",
+            "e.tsv",
+            "README.md",
+            "LICENSE-data.txt",
+            "readmes.md",
+        ] {
+            fs::write(root.join(file), "x").unwrap();
+        }
+        let (found, told) = expand_told(&root).unwrap();
+        let names: Vec<_> = found.iter().map(|file| file.file_name().unwrap().to_str().unwrap()).collect();
+        assert_eq!(names, ["a.csv.gz", "b.PARQUET", "e.tsv", "readmes.md"]);
+        assert!(told.len() == 2 && told[1].contains("README.md"), "{told:?}");
+        assert_eq!(expand(&root.join("README.md")).unwrap().len(), 1);
         fs::remove_dir_all(root).unwrap();
     }
 
