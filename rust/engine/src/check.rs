@@ -42,12 +42,7 @@ pub fn check_rows(
         let tell = |findings: &[Finding]| sender.send(Told::Findings(findings.to_vec())).is_ok();
         let encoder = tokens.then(|| encoder(&plan, fallback)).transpose();
         let checked = encoder.map_err(EngineError::from).and_then(|encoder| {
-            let rules = encoder.as_ref().map(|encoder| Rules {
-                encoder,
-                truncate: plan.truncate,
-                max_length: plan.max_length as usize,
-                vocab_size: plan.tokenizer.vocab_size,
-            });
+            let rules = encoder.as_ref().map(|encoder| Rules::new(&plan, encoder));
             check::check(&plan, rules.as_ref(), &counters, tell)
         });
         let _ = sender.send(Told::Done(checked));

@@ -34,6 +34,8 @@ pub fn to_python(py: Python<'_>, error: EngineError) -> PyErr {
             Parts { message, ..data("format", Some(hint), Some((path.display().to_string(), None))) }
         }
         EngineError::Source(_) => data("source", None, None),
+        EngineError::Clean(_) => data("clean", None, None),
+        EngineError::Augment(_) => data("augment", None, None),
         EngineError::Encoder(_) => {
             Parts { class: "ModelError", code: "model.tokenizer".into(), ..data("", None, None) }
         }

@@ -1,5 +1,6 @@
 //! Making a token store while Python watches.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -7,8 +8,11 @@ use std::time::Duration;
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use fastft_pipeline::EngineError;
 use fastft_pipeline::encode::{Encoder, EncoderError};
+use fastft_pipeline::job::Job;
 use fastft_pipeline::plan::Plan;
+use fastft_pipeline::run::Shard;
 use fastft_pipeline::{preview, run};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -19,6 +23,9 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Progress>()?;
     module.add_function(wrap_pyfunction!(prepare, module)?)?;
     module.add_function(wrap_pyfunction!(plan_key, module)?)?;
+    module.add_function(wrap_pyfunction!(plan_shards, module)?)?;
+    module.add_function(wrap_pyfunction!(run_shard, module)?)?;
+    module.add_function(wrap_pyfunction!(commit_shards, module)?)?;
     module.add_function(wrap_pyfunction!(formats, module)?)?;
     module.add_function(wrap_pyfunction!(preview_rows, module)?)
 }
@@ -81,11 +88,13 @@ pub fn encoder(plan: &Plan, fallback: Option<Py<PyAny>>) -> Result<Encoder, Enco
     Encoder::new(&json, tokenizer.template.as_deref(), &special, fallback, plan.encode.clone())
 }
 
-/// The key of the plan's store.
+/// The key of the plan's store, and what it is made of as a JSON list of names and values.
 #[pyfunction]
-fn plan_key(py: Python<'_>, plan: &str) -> PyResult<String> {
+fn plan_key(py: Python<'_>, plan: &str) -> PyResult<(String, String)> {
     let plan = parse(py, plan)?;
-    py.detach(|| run::plan_key(&plan)).map(|found| found.0).map_err(|error| errors::to_python(py, error))
+    let job = py.detach(|| Job::new(plan)).map_err(|error| errors::to_python(py, error))?;
+    let fields = serde_json::to_string(&job.key_fields).map_err(|error| errors::to_python(py, error.into()))?;
+    Ok((job.key, fields))
 }
 
 /// The format of each source, as a JSON list.
@@ -96,23 +105,16 @@ fn formats(py: Python<'_>, plan: &str) -> PyResult<String> {
     serde_json::to_string(&found).map_err(|error| errors::to_python(py, error.into()))
 }
 
-/// Make the plan's store, or find it: `{"folder", "key", "cached"}`.
-///
-/// Signals are looked at every 50 ms; one that raises stops the run.
-#[pyfunction]
-#[pyo3(signature = (plan, progress, fallback=None))]
-fn prepare<'py>(
-    py: Python<'py>,
-    plan: &str,
+/// Do `work` on a thread of its own; signals are looked at every 50 ms, and one that raises stops it.
+fn watched<T: Send + 'static>(
+    py: Python<'_>,
     progress: &Progress,
-    fallback: Option<Py<PyAny>>,
-) -> PyResult<Bound<'py, PyDict>> {
-    let plan = parse(py, plan)?;
+    work: impl FnOnce(&run::Progress) -> Result<T, EngineError> + Send + 'static,
+) -> PyResult<T> {
     let counters = Arc::clone(&progress.inner);
     let (sender, receiver) = bounded(1);
     let worker = std::thread::Builder::new().name("fastft-data".into()).spawn(move || {
-        let made = run::prepare(&plan, || encoder(&plan, fallback), &counters);
-        let _ = sender.send(made);
+        let _ = sender.send(work(&counters));
     })?;
     let mut stopped = None;
     let made = loop {
@@ -131,15 +133,63 @@ fn prepare<'py>(
     if let Some(signal) = stopped {
         return Err(signal);
     }
-    let made = match (made, joined) {
-        (Some(made), Ok(())) => made.map_err(|error| errors::to_python(py, error))?,
-        _ => return Err(errors::panicked("preparing data")),
-    };
+    match (made, joined) {
+        (Some(made), Ok(())) => made.map_err(|error| errors::to_python(py, error)),
+        _ => Err(errors::panicked("preparing data")),
+    }
+}
+
+/// Make the plan's store, or find it: `{"folder", "key", "cached"}`.
+#[pyfunction]
+#[pyo3(signature = (plan, progress, fallback=None))]
+fn prepare<'py>(
+    py: Python<'py>,
+    plan: &str,
+    progress: &Progress,
+    fallback: Option<Py<PyAny>>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let plan = parse(py, plan)?;
+    let made = watched(py, progress, move |counters| {
+        run::prepare(plan, |plan| encoder(plan, fallback), counters)
+    })?;
     let found = PyDict::new(py);
     found.set_item("folder", made.folder)?;
     found.set_item("key", made.key)?;
     found.set_item("cached", made.cached)?;
     Ok(found)
+}
+
+/// Tell shards what to do, in a folder that they share, and find duplicates if that is asked for: the
+/// number of units.
+#[pyfunction]
+fn plan_shards(py: Python<'_>, plan: &str, folder: PathBuf, progress: &Progress) -> PyResult<usize> {
+    let (parsed, plan) = (parse(py, plan)?, plan.to_owned());
+    watched(py, progress, move |counters| Job::new(parsed)?.write(&plan, &folder, counters))
+}
+
+/// Do shard `index` of `count` of what `plan_shards` told.
+#[pyfunction]
+#[pyo3(signature = (folder, index, count, progress, fallback=None))]
+fn run_shard(
+    py: Python<'_>,
+    folder: PathBuf,
+    index: u32,
+    count: u32,
+    progress: &Progress,
+    fallback: Option<Py<PyAny>>,
+) -> PyResult<()> {
+    if index >= count {
+        return Err(PyValueError::new_err(format!("no shard {index} of {count}")));
+    }
+    watched(py, progress, move |counters| {
+        run::run_shard(&folder, Shard { index, count }, |plan| encoder(plan, fallback), counters)
+    })
+}
+
+/// Make a store of what the shards have done: its key.
+#[pyfunction]
+fn commit_shards(py: Python<'_>, folder: PathBuf) -> PyResult<String> {
+    py.detach(|| run::commit(&folder)).map_err(|error| errors::to_python(py, error))
 }
 
 /// The first rows of each source, as a JSON list.

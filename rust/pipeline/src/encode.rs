@@ -17,6 +17,7 @@ mod control;
 mod options;
 mod prefix;
 mod repairs;
+mod noted;
 mod runs;
 mod spans;
 mod targets;
@@ -31,6 +32,7 @@ use fastft_record::{Code, Conversation, Document, Message, RowError};
 use fastft_template::{Moment, SpecialTokens, Template};
 use fastft_text::{Library, TextError, Tokenizer};
 
+pub use noted::take_noted;
 pub use options::{EncodeOptions, SpecialInText, Thinking, TrainOn};
 
 use control::Controls;
@@ -308,6 +310,7 @@ impl Encoder {
             let again = Spans::find(self, &repaired, rule);
             if !refused(&again) {
                 self.counters.documents_with_new_ids.fetch_add(1, Ordering::Relaxed);
+                noted::note("documents_with_new_call_ids", 1);
                 return again;
             }
         }

@@ -4,6 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use fastft_record::Unbalanced;
+use fastft_augment::AugmentError;
+use fastft_clean::CleanError;
 use fastft_source::SourceError;
 
 use crate::encode::EncoderError;
@@ -55,6 +57,12 @@ pub enum EngineError {
         /// What is wrong.
         reason: String,
     },
+    /// Rows can't be cleaned as the plan says.
+    #[error(transparent)]
+    Clean(#[from] CleanError),
+    /// Rows can't be augmented as the plan says.
+    #[error(transparent)]
+    Augment(#[from] AugmentError),
     /// Rows were lost without a record.
     #[error(transparent)]
     Unbalanced(#[from] Unbalanced),

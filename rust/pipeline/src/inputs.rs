@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use fastft_record::Code;
-use fastft_source::mapped::{Chunks, detect};
-use fastft_source::{FileMap, Layout, expand};
+use fastft_source::{DataFile, Span, expand, read};
 use serde_json::Value;
 
 use crate::error::EngineError;
 use crate::format::{Format, Text};
 use crate::key::{Digests, Files};
 use crate::plan::{Plan, Rows, SourcePlan, Truncate};
+use crate::units::Input;
 use crate::worker;
 
 /// Rows that are looked at to find a format.
@@ -23,10 +23,30 @@ pub struct Opened {
     pub format: Format,
     /// Whether the format was found from rows.
     pub guessed: bool,
-    /// How rows lie in each file.
-    pub layouts: Vec<Layout>,
+    /// Its files.
+    pub data: Vec<DataFile>,
     /// Sentences for the user.
     pub warnings: Vec<String>,
+}
+
+impl Opened {
+    /// The files as they are read.
+    pub fn inputs(
+        &self,
+        source: &SourcePlan,
+        index: u32,
+        files: &Files,
+    ) -> impl Iterator<Item = Input> {
+        self.data.iter().zip(files).map(move |(data, (path, _, _))| Input {
+            data: data.clone(),
+            format: self.format.clone(),
+            path: path.to_string_lossy().into_owned(),
+            source_name: source.name.clone(),
+            source: index,
+            derived: source.derived,
+            limit: source.rows,
+        })
+    }
 }
 
 /// The files of each source with their digests.
@@ -51,23 +71,23 @@ pub fn files(plan: &Plan, digests: &mut Digests) -> Result<Vec<Files>, EngineErr
 /// When its format can't be found, or does not go with the plan.
 pub fn open(plan: &Plan, source: &SourcePlan, files: &Files) -> Result<Opened, EngineError> {
     let unit = source.format.as_ref().map_or_else(Default::default, Format::unit);
-    let mut layouts = Vec::new();
+    let mut data = Vec::new();
     let mut warnings = Vec::new();
     for (path, _, _) in files {
-        let detected = detect(path, &FileMap::open(path)?, unit)?;
-        layouts.push(detected.layout);
-        warnings.extend(detected.warning);
+        let (file, warning) = DataFile::open(path, unit)?;
+        data.push(file);
+        warnings.extend(warning);
     }
     let (format, guessed) = match &source.format {
         Some(format) => (format.clone(), false),
-        None => (guess(source, files, &layouts, plan.rows)?, true),
+        None => (guess(source, files, &data, plan.rows)?, true),
     };
-    for ((path, _, _), layout) in files.iter().zip(&layouts) {
+    for ((path, _, _), file) in files.iter().zip(&data) {
         let refuse = |message: String, hint: &str| {
             Err(EngineError::Format { message, hint: hint.to_owned(), path: path.clone() })
         };
         let is_text = format.is_text();
-        if matches!(layout, Layout::Text(_)) && !is_text {
+        if file.layout.is_text() && !is_text {
             let message =
                 format!("source `{}` has a format of conversations, but the file is plain text", source.name);
             return refuse(message, "set the source's format to `text`, or give it rows of JSON");
@@ -86,7 +106,7 @@ pub fn open(plan: &Plan, source: &SourcePlan, files: &Files) -> Result<Opened, E
             return refuse(message, "use `turns`, `right`, `left` or `drop`");
         }
     }
-    Ok(Opened { format, guessed, layouts, warnings })
+    Ok(Opened { format, guessed, data, warnings })
 }
 
 /// Refuse conversations where nothing can render them.
@@ -127,33 +147,33 @@ pub fn formats(plan: &Plan) -> Result<Vec<Format>, EngineError> {
 fn guess(
     source: &SourcePlan,
     files: &Files,
-    layouts: &[Layout],
+    data: &[DataFile],
     wanted: Rows,
 ) -> Result<Format, EngineError> {
-    if layouts.iter().all(|layout| matches!(layout, Layout::Text(_))) {
+    if data.iter().all(|file| file.layout.is_text()) {
         return Ok(Format::Text(Text::default()));
     }
     let mut rows: Vec<Value> = Vec::new();
     let mut first_error = None;
     let mut seen = 0;
-    for ((path, _, _), layout) in files.iter().zip(layouts) {
-        let map = FileMap::open(path)?;
-        let chunks = Chunks::new(&map, *layout, 1 << 20);
-        for row in chunks.flat_map(|chunk| chunk.rows).take(SNIFFED_ROWS - seen) {
-            seen += 1;
-            let bytes = &map[row.start..row.end];
-            let parsed = match (row.fault, std::str::from_utf8(bytes)) {
-                (Some(fault), _) => Err(fault),
-                (None, Ok(text)) => worker::parse(text),
-                (None, Err(error)) => Err(fastft_record::RowError::new(Code::Utf8, error.to_string())),
-            };
-            match parsed {
-                Ok(value) => rows.push(value),
-                Err(error) => first_error = first_error.or(Some((path.clone(), row.line, error))),
+    'files: for file in data {
+        for chunk in read(file, &Span::Whole, 1 << 18)? {
+            let chunk = chunk?;
+            for row in &chunk.rows {
+                seen += 1;
+                let parsed = match (&row.fault, std::str::from_utf8(chunk.bytes(row))) {
+                    (Some(fault), _) => Err(fault.clone()),
+                    (None, Ok(text)) => worker::parse(text),
+                    (None, Err(error)) => Err(fastft_record::RowError::new(Code::Utf8, error.to_string())),
+                };
+                match parsed {
+                    Ok(value) => rows.push(value),
+                    Err(error) => first_error = first_error.or(Some((file.path.clone(), row.line, error))),
+                }
+                if seen >= SNIFFED_ROWS {
+                    break 'files;
+                }
             }
-        }
-        if seen >= SNIFFED_ROWS {
-            break;
         }
     }
     if let Some(format) = Format::guess_all(&rows, wanted) {

@@ -12,8 +12,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use fastft_clean::DedupPlan;
 use fastft_record::KeyHasher;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::error::EngineError;
 use crate::plan::Plan;
@@ -99,7 +101,7 @@ pub type Files = Vec<(PathBuf, String, u64)>;
 /// What the tokens of the plan's store depend on, by name: the key is made of it, and two stores are
 /// told apart by it. Long values stand as their digests.
 #[must_use]
-pub fn fields(plan: &Plan, files: &[Files]) -> Vec<(String, String)> {
+pub fn fields(plan: &Plan, files: &[Files], options: &[(PathBuf, String)]) -> Vec<(String, String)> {
     let mut fields = vec![("version".to_owned(), FORMAT_VERSION.to_string())];
     let mut add = |name: String, value: String| {
         let value = match value.len() {
@@ -112,6 +114,7 @@ pub fn fields(plan: &Plan, files: &[Files]) -> Vec<(String, String)> {
         add(format!("sources[{index}].name"), source.name.clone());
         add(format!("sources[{index}].format"), json(&source.format));
         add(format!("sources[{index}].rows"), json(&source.rows));
+        add(format!("sources[{index}].derived"), json(&source.derived));
         for (number, (path, digest, _)) in files.iter().enumerate() {
             // reports name rows by path, so a store belongs to the path it was made from
             add(format!("sources[{index}].files[{number}].path"), path.to_string_lossy().into_owned());
@@ -129,10 +132,62 @@ pub fn fields(plan: &Plan, files: &[Files]) -> Vec<(String, String)> {
         ("max_length", plan.max_length.to_string()),
         ("truncate", format!("{:?}", plan.truncate)),
         ("unit_bytes", plan.unit_bytes.to_string()),
+        ("clean", json(&plan.clean)),
+        ("dedup", json(&without_memory(plan.dedup.as_ref()))),
+        ("augment", json(&plan.augment)),
     ] {
         add(name.to_owned(), value);
     }
+    for (path, digest) in options {
+        add(format!("files[{}]", path.display()), digest.clone());
+    }
     fields
+}
+
+/// The digests of the files that options name: block lists, evaluation sets and dictionaries.
+///
+/// They stand in the plan as lists called `files` and texts called `dictionary`, wherever.
+///
+/// # Errors
+/// When one can't be read.
+pub fn option_files(plan: &Plan, digests: &mut Digests) -> Result<Vec<(PathBuf, String)>, EngineError> {
+    fn find(value: &Value, found: &mut Vec<PathBuf>) {
+        match value {
+            Value::Array(items) => items.iter().for_each(|item| find(item, found)),
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    match (name.as_str(), value) {
+                        ("files", Value::Array(paths)) => {
+                            found.extend(paths.iter().filter_map(Value::as_str).map(PathBuf::from));
+                        }
+                        ("dictionary", Value::String(path)) => found.push(path.into()),
+                        _ => find(value, found),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut named = Vec::new();
+    let clean = serde_json::to_value(&plan.clean)?;
+    [Some(&clean), plan.augment.as_ref()].into_iter().flatten().for_each(|value| find(value, &mut named));
+    let mut files = Vec::new();
+    for path in named {
+        if path.is_dir() {
+            let entries = fs::read_dir(&path).map_err(EngineError::io(&path))?;
+            let mut inside: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+            inside.sort();
+            files.extend(inside.into_iter().filter(|file| file.is_file()));
+        } else {
+            files.push(path);
+        }
+    }
+    files.into_iter().map(|path| digests.of(&path).map(|found| (path, found.0))).collect()
+}
+
+/// How much memory finding duplicates may take changes none of them.
+fn without_memory(dedup: Option<&DedupPlan>) -> Option<DedupPlan> {
+    Some(DedupPlan { memory_bytes: 0, ..dedup?.clone() })
 }
 
 fn json(value: &impl Serialize) -> String {

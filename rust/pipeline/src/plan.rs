@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use fastft_clean::{CleanPlan, DedupPlan};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::encode::EncodeOptions;
 use crate::format::Format;
@@ -23,6 +24,10 @@ pub struct SourcePlan {
     /// Only the first so many rows.
     #[serde(default)]
     pub rows: Option<u64>,
+    /// Whether its rows are augmented copies of other sources' rows, made elsewhere: objects of `hash`
+    /// (16 hexadecimal digits, of the original's bytes), `variant` and `row`.
+    #[serde(default)]
+    pub derived: bool,
 }
 
 /// What becomes of a row that is longer than `max_length`.
@@ -103,6 +108,9 @@ pub struct Plan {
     /// Worker threads; 0 is one a core.
     #[serde(default)]
     pub threads: usize,
+    /// Which copies are made of training rows: an `AugmentPlan`.
+    #[serde(default)]
+    pub augment: Option<Value>,
     /// Bytes of the data that are one unit of work; 0 is chosen by the size of the data.
     #[serde(default)]
     pub unit_bytes: u64,

@@ -1,7 +1,6 @@
 //! The first rows of each source, as the model will be shown them.
 
-use fastft_source::mapped::Chunks;
-use fastft_source::{FileMap, Row};
+use fastft_source::{Span, read};
 use serde_json::{Map, Value, json};
 
 use crate::encode::{Encoded, Encoder};
@@ -23,24 +22,24 @@ pub fn preview(plan: &Plan, chat: &Encoder, rows: usize) -> Result<Vec<Value>, E
         let opened = inputs::open(plan, source, &files)?;
         inputs::check_template(plan, std::slice::from_ref(&files), std::slice::from_ref(&opened))?;
         let (mut number, mut good) = (0, 0);
-        for ((path, _, _), layout) in files.iter().zip(&opened.layouts) {
-            let map = FileMap::open(path)?;
-            for row in Chunks::new(&map, *layout, CHUNK_BYTES).flat_map(|chunk| chunk.rows) {
-                if good >= rows || number >= source.rows.unwrap_or(u64::MAX) {
-                    break;
-                }
-                let mut entry = Map::new();
-                entry.insert("source".into(), json!(source.name));
-                entry.insert("row".into(), json!(number));
-                entry.insert("file".into(), json!(path.to_string_lossy()));
-                entry.insert("line".into(), json!(row.line));
-                number += 1;
-                let Row { start, end, fault, .. } = row;
-                let encoded = match fault {
-                    Some(fault) => Err(fault),
-                    None => worker::document(&map[start..end], *layout, &opened.format)
-                        .and_then(|document| chat.encode(&document)),
-                };
+        'files: for file in &opened.data {
+            for chunk in read(file, &Span::Whole, CHUNK_BYTES)? {
+                let chunk = chunk?;
+                for row in &chunk.rows {
+                    if good >= rows || number >= source.rows.unwrap_or(u64::MAX) {
+                        break 'files;
+                    }
+                    let mut entry = Map::new();
+                    entry.insert("source".into(), json!(source.name));
+                    entry.insert("row".into(), json!(number));
+                    entry.insert("file".into(), json!(file.path.to_string_lossy()));
+                    entry.insert("line".into(), json!(row.line));
+                    number += 1;
+                    let encoded = match &row.fault {
+                        Some(fault) => Err(fault.clone()),
+                        None => worker::document(chunk.bytes(row), file.layout, &opened.format)
+                            .and_then(|document| chat.encode(&document)),
+                    };
                 match encoded {
                     Ok(documents) => {
                         good += 1;
@@ -62,6 +61,7 @@ pub fn preview(plan: &Plan, chat: &Encoder, rows: usize) -> Result<Vec<Value>, E
                         }
                         shown.push(entry.into());
                     }
+                }
                 }
             }
         }

@@ -1,39 +1,32 @@
 //! A run of the engine: from a plan to a token store, or to the one that is there already.
 //!
-//! One thread cuts files into chunks, `threads` workers make tokens of them, and the caller's thread
-//! writes the results in the order of the chunks. At most four chunks a worker are under way, so
-//! memory does not grow with the data.
+//! Pieces of the data are done in any order by any number of threads, processes or machines; what each
+//! became lies in the folder and stays there when the run ends early. `commit` makes a store of it when
+//! all are done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use fastft_record::{Books, SourceBooks};
-use fastft_source::mapped::Chunks;
-use fastft_source::{FileMap, Row};
 
 use crate::encode::{Encoder, EncoderError};
 use crate::error::EngineError;
-use crate::inputs::{self, Opened};
-use crate::key::{self, Digests, Files};
-use crate::plan::{Plan, Truncate};
-use crate::quarantine::Quarantine;
-use crate::store::{
-    self, InputFile, LEFT_OUT, MANIFEST, Manifest, Part, PartWriter, REJECTED, Section, Source, Stamps, Store,
-};
-use crate::sweep::Workplace;
-use crate::worker::{Done, Input, Rules};
+use crate::job::{Job, Opening};
+use crate::key;
+use crate::lists::{self, LeftOut, Rejected};
+use crate::piece::Record;
+use crate::plan::Plan;
+use crate::store::{self, LEFT_OUT, MANIFEST, Manifest, Part, REJECTED, Section, Source, Stamps, Store};
+use crate::units::{Drive, Piece, Wanted};
+use crate::work::Workplace;
+use crate::worker::{self, Rules};
+use crate::dedup;
 
 pub use crate::inputs::formats;
 pub use crate::worker::Progress;
-
-/// Bytes of a chunk.
-const CHUNK_BYTES: usize = 1 << 18;
-const CHUNKS_A_WORKER: usize = 4;
 
 /// Where the tokens are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,50 +39,83 @@ pub struct Prepared {
     pub cached: bool,
 }
 
-/// The key that the plan's store has, without making it.
-///
-/// # Errors
-/// When a file can't be read.
-pub fn plan_key(plan: &Plan) -> Result<(String, Vec<Files>), EngineError> {
-    fs::create_dir_all(&plan.cache).map_err(EngineError::io(&plan.cache))?;
-    let mut digests = Digests::open(plan.cache.join("digests.json"));
-    let files = inputs::files(plan, &mut digests)?;
-    digests.save()?;
-    Ok((key::key(&key::fields(plan, &files)), files))
+/// Part `index` of `count`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Below `count`.
+    pub index: u32,
+    /// How many there are.
+    pub count: u32,
 }
 
-/// Make the plan's token store, unless it is there.
+/// The only part.
+pub const WHOLE: Shard = Shard { index: 0, count: 1 };
+
+/// Make the plan's token store, unless it is there. What another run of the same plan has done is kept.
 ///
 /// # Errors
-/// `EngineError`; nothing half-made is left behind.
+/// `EngineError`; what was done until then stays for the next run.
 pub fn prepare(
-    plan: &Plan,
-    encoder: impl FnOnce() -> Result<Encoder, EncoderError>,
+    plan: Plan,
+    encoder: impl FnOnce(&Plan) -> Result<Encoder, EncoderError>,
     progress: &Progress,
 ) -> Result<Prepared, EngineError> {
-    let (key, files) = plan_key(plan)?;
-    let total: u64 = files.iter().flatten().map(|file| file.2).sum();
-    progress.total_bytes.store(total, Ordering::Relaxed);
-    let stores = plan.cache.join("tokens");
-    let folder = stores.join(&key);
-    if folder.exists() {
-        match Store::open(&folder) {
-            Ok(store) if store.manifest().key == key => return Ok(Prepared { folder, key, cached: true }),
-            _ => remove(&folder)?, // damaged: made anew
-        }
+    let job = Job::new(plan)?;
+    let passes = if job.plan.dedup.is_some() { 2 } else { 1 };
+    progress.total_bytes.store(job.total_bytes() * passes, Ordering::Relaxed);
+    let (folder, key) = (job.folder(), job.key.clone());
+    let is_there = || match Store::open(&folder) {
+        Ok(store) => store.manifest().key == key,
+        Err(_) => false,
+    };
+    if folder.exists() && is_there() {
+        return Ok(Prepared { folder, key, cached: true });
     }
-    let opened = plan
-        .sources
-        .iter()
-        .zip(&files)
-        .map(|(source, files)| inputs::open(plan, source, files))
-        .collect::<Result<Vec<_>, _>>()?;
-    inputs::check_template(plan, &files, &opened)?;
-    let encoder = encoder()?;
-    let workplace = Workplace::create(&stores, &key)?;
-    make(plan, &files, &opened, &encoder, progress, workplace.folder(), &key)?;
-    publish(workplace, &folder, &stores)?;
+    let opening = job.open()?;
+    let stores = job.plan.cache.join("tokens");
+    let workplace = Workplace::open(&stores, &key, progress)?;
+    if folder.exists() {
+        if is_there() {
+            workplace.discard()?; // another process made it while we waited
+            return Ok(Prepared { folder, key, cached: true });
+        }
+        remove(&folder)?; // damaged: made anew
+    }
+    let encoder = encoder(&job.plan)?;
+    make(&job, &opening, WHOLE, &encoder, workplace.folder(), progress)?;
+    gather(&job, &opening, workplace.folder())?;
+    workplace.publish(&folder)?;
+    fs::File::open(&stores).and_then(|dir| dir.sync_all()).map_err(EngineError::io(&stores))?;
     Ok(Prepared { folder, key, cached: false })
+}
+
+/// Do one shard of the job that `folder` tells of. What is done already is not done again.
+///
+/// # Errors
+/// `EngineError`; what was done until then stays.
+pub fn run_shard(
+    folder: &Path,
+    shard: Shard,
+    encoder: impl FnOnce(&Plan) -> Result<Encoder, EncoderError>,
+    progress: &Progress,
+) -> Result<(), EngineError> {
+    let job = Job::read(folder)?;
+    progress.total_bytes.store(job.total_bytes() / u64::from(shard.count), Ordering::Relaxed);
+    let opening = job.open()?;
+    let encoder = encoder(&job.plan)?;
+    make(&job, &opening, shard, &encoder, folder, progress)
+}
+
+/// Make a store of what the shards in `folder` have done: its key. No token is moved.
+///
+/// # Errors
+/// When a piece is missing, or the books do not balance.
+pub fn commit(folder: &Path) -> Result<String, EngineError> {
+    let job = Job::read(folder)?;
+    if !folder.join(MANIFEST).exists() {
+        gather(&job, &job.open()?, folder)?;
+    }
+    Ok(job.key)
 }
 
 /// Remove a store, which another process may be removing as well.
@@ -100,103 +126,150 @@ fn remove(folder: &Path) -> Result<(), EngineError> {
     }
 }
 
-fn publish(workplace: Workplace, folder: &Path, stores: &Path) -> Result<(), EngineError> {
-    if let Err(error) = workplace.publish(folder)
-        && !folder.exists()
-    {
-        return Err(EngineError::io(folder)(error));
-    } // else another process made the same store meanwhile
-    fs::File::open(stores).and_then(|dir| dir.sync_all()).map_err(EngineError::io(stores))
+/// The pieces of a shard that are not done.
+struct Missing {
+    shard: Shard,
+    done: HashSet<Piece>,
+    whole: HashSet<u32>,
 }
 
-type Task<'a> = (u64, &'a Input<'a>, Vec<Row>, u64);
+impl Wanted for Missing {
+    fn piece(&self, piece: Piece) -> bool {
+        // pieces of one unit are spread as well: a large file that is read forward is no shard's alone
+        (piece.unit.wrapping_add(piece.number)) % self.shard.count == self.shard.index
+            && !self.done.contains(&piece)
+    }
 
-/// A chunk's number, and its source with what it became.
-type Answer = (u64, Result<(u32, Done), EngineError>);
-
-struct Inbox<'a> {
-    results: Receiver<Answer>,
-    credits: Sender<()>,
-    progress: &'a Progress,
+    fn unit(&self, unit: u32) -> bool {
+        !self.whole.contains(&unit)
+    }
 }
 
 fn make(
-    plan: &Plan,
-    files: &[Files],
-    opened: &[Opened],
+    job: &Job,
+    opening: &Opening,
+    shard: Shard,
     encoder: &Encoder,
-    progress: &Progress,
     folder: &Path,
-    key: &str,
+    progress: &Progress,
 ) -> Result<(), EngineError> {
-    let mut writer =
-        Parts { folder, vocab_size: plan.tokenizer.vocab_size, open: None, sections: Vec::new() };
-    let mut quarantine = Quarantine::create(&folder.join(REJECTED))?;
-    let listed: Vec<InputFile> = (0u32..)
-        .zip(files)
-        .flat_map(|(source, files)| {
-            files.iter().map(move |(path, digest, bytes)| InputFile {
-                path: path.to_string_lossy().into_owned(),
-                digest: digest.clone(),
-                bytes: *bytes,
-                source,
-            })
-        })
-        .collect();
-    let maps = files.iter().flatten().map(|file| FileMap::open(&file.0)).collect::<Result<Vec<_>, _>>()?;
-    let layouts = opened.iter().flat_map(|source| source.layouts.iter().copied());
-    let inputs: Vec<Input<'_>> = (0u32..)
-        .zip(listed.iter().zip(&maps).zip(layouts))
-        .map(|(index, ((file, map), layout))| Input {
-            bytes: map,
-            layout,
-            format: &opened[file.source as usize].format,
-            path: &file.path,
-            source_name: &plan.sources[file.source as usize].name,
-            source: file.source,
-            file: index,
-        })
-        .collect();
     let rules = Rules {
-        encoder,
-        truncate: plan.truncate,
-        max_length: plan.max_length as usize,
-        vocab_size: plan.tokenizer.vocab_size,
+        cleaner: worker::cleaner(&job.plan)?,
+        augmenter: worker::augmenter(&job.plan)?,
+        duplicates: dedup::find(job, opening, folder, progress)?,
+        ..Rules::new(&job.plan, encoder)
     };
-    let mut books = vec![SourceBooks::default(); plan.sources.len()];
-    let threads = plan.num_threads();
-    std::thread::scope(|scope| {
-        let (task_sender, tasks) = bounded::<Task<'_>>(threads);
-        let (result_sender, results) = unbounded();
-        let (credits, credit_receiver) = bounded(threads * CHUNKS_A_WORKER);
-        for _ in 0..threads * CHUNKS_A_WORKER {
-            let _ = credits.send(());
-        }
-        let (inputs, rules) = (&inputs, &rules);
-        scope.spawn(move || cut(plan, inputs, progress, &task_sender, &credit_receiver));
-        for _ in 0..threads {
-            let (tasks, results) = (tasks.clone(), result_sender.clone());
-            scope.spawn(move || work(rules, &tasks, &results, progress));
-        }
-        drop((tasks, result_sender));
-        let inbox = Inbox { results, credits, progress };
-        collect(plan, inbox, &mut writer, &mut quarantine, &mut books)
-    })?;
-    if progress.cancelled.load(Ordering::Relaxed) {
-        return Err(EngineError::Cancelled);
+    let found = done(folder)?;
+    for record in found.values() {
+        progress.rows.fetch_add(record.rows, Ordering::Relaxed);
+        progress.tokens.fetch_add(record.books.tokens, Ordering::Relaxed);
+        progress.bytes_read.fetch_add(record.books.bytes, Ordering::Relaxed);
     }
-    quarantine.finish()?;
-    fs::write(folder.join(LEFT_OUT), "").map_err(EngineError::io(folder))?;
-    let lists = vec![Part::describe(folder, REJECTED, 0)?, Part::describe(folder, LEFT_OUT, 0)?];
-    let books = Books::close(plan.sources.iter().map(|source| source.name.clone()).zip(books))?;
-    writer.close()?;
-    let manifest = Manifest {
-        lists,
-        parts: writer.sections,
-        key_fields: key::fields(plan, files),
-        ..manifest(plan, opened, encoder, listed, books, key)
+    let units = 0..u32::try_from(opening.units.len()).unwrap_or(u32::MAX);
+    let whole = units.filter(|unit| of_unit(&found, *unit).is_ok()).collect();
+    let missing = Missing { shard, done: found.into_keys().collect(), whole };
+    let drive = Drive {
+        inputs: &opening.inputs,
+        units: &opening.units,
+        unit_bytes: opening.unit_bytes,
+        threads: job.plan.num_threads(),
+        progress,
     };
-    write_manifest(folder, &manifest)
+    drive.run(&missing, |task| rules.piece(task, folder, progress))
+}
+
+/// The records in a folder.
+fn done(folder: &Path) -> Result<BTreeMap<Piece, Record>, EngineError> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).map_err(EngineError::io(folder))? {
+        let name = entry.map_err(EngineError::io(folder))?.file_name();
+        let piece = name.to_str().and_then(Piece::of_record);
+        if let Some(record) = piece.and_then(|piece| Record::read(folder, piece)) {
+            found.insert(record.piece, record);
+        }
+    }
+    Ok(found)
+}
+
+/// The records of a unit in order, or the piece that is missing.
+fn of_unit(found: &BTreeMap<Piece, Record>, unit: u32) -> Result<Vec<&Record>, Piece> {
+    let mut records = Vec::new();
+    for number in 0.. {
+        let piece = Piece { unit, number };
+        let record = found.get(&piece).ok_or(piece)?;
+        records.push(record);
+        if record.last {
+            break;
+        }
+    }
+    Ok(records)
+}
+
+/// Make a store of the pieces in `folder`, which have to be all there.
+fn gather(job: &Job, opening: &Opening, folder: &Path) -> Result<(), EngineError> {
+    let found = done(folder)?;
+    let mut books = vec![SourceBooks::default(); job.plan.sources.len()];
+    let mut parts = Vec::new();
+    let (mut rejected, mut left_out) = (Vec::new(), Vec::new());
+    let mut first_row = vec![0; books.len()];
+    let mut rows_before = Vec::new();
+    let mut missing = Vec::new();
+    let mut line_of = (u32::MAX, 0); // the input, and lines of it so far
+    for (unit, of) in (0u32..).zip(&opening.units) {
+        let records = match of_unit(&found, unit) {
+            Ok(records) => records,
+            Err(piece) => {
+                missing.push(piece.name());
+                continue;
+            }
+        };
+        let input = &opening.inputs[of.input as usize];
+        let source = input.source as usize;
+        if line_of.0 != of.input {
+            line_of = (of.input, 0);
+        }
+        rows_before.push((input.source_name.clone(), first_row[source]));
+        for record in records {
+            let name = record.piece.name();
+            if let Some(part) = &record.part {
+                parts.push(Section {
+                    part: part.clone(),
+                    source: input.source,
+                    file: of.input,
+                    first_row: first_row[source],
+                    first_line: line_of.1,
+                });
+            }
+            if record.lists.rejected {
+                rejected.push((lists::rejected_name(&name), line_of.1));
+            }
+            if record.lists.left_out {
+                left_out.push((lists::left_out_name(&name), line_of.1));
+            }
+            books[source].merge(&record.books);
+            first_row[source] += record.rows;
+            line_of.1 += record.lines;
+        }
+    }
+    if let Some(first) = missing.first() {
+        let reason = format!(
+            "{} of {} units are not done, the first is {first}; run the shards that are missing",
+            missing.len(),
+            opening.units.len()
+        );
+        return Err(EngineError::store(folder, reason));
+    }
+    let rows_before = |unit: u32| rows_before[unit as usize].clone();
+    lists::join::<Rejected>(folder, REJECTED, rejected.into_iter(), &rows_before)?;
+    lists::join::<LeftOut>(folder, LEFT_OUT, left_out.into_iter(), &rows_before)?;
+    let lists = vec![Part::describe(folder, REJECTED, 0)?, Part::describe(folder, LEFT_OUT, 0)?];
+    let names = job.plan.sources.iter().map(|source| source.name.clone());
+    let books = Books::close(names.zip(books))?;
+    write_manifest(folder, &manifest(job, opening, parts, lists, books))?;
+    for record in found.values() {
+        record.remove(folder)?;
+    }
+    dedup::forget(folder)
 }
 
 fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<(), EngineError> {
@@ -204,162 +277,41 @@ fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<(), EngineError>
     let write = || -> std::io::Result<()> {
         let parts = manifest.parts.iter().map(|section| &section.part);
         Stamps::write(folder, parts.chain(&manifest.lists))?;
-        let mut file = fs::File::create(&path)?;
+        let temporary = folder.join(format!("{MANIFEST}.tmp"));
+        let mut file = fs::File::create(&temporary)?;
         file.write_all(&serde_json::to_vec_pretty(manifest)?)?;
         file.sync_all()?;
+        fs::rename(&temporary, &path)?;
         fs::File::open(folder)?.sync_all()
     };
     write().map_err(EngineError::io(&path))
 }
 
-/// One part a file.
-struct Parts<'a> {
-    folder: &'a Path,
-    vocab_size: u32,
-    open: Option<(u32, u32, PartWriter)>,
-    sections: Vec<Section>,
-}
-
-impl Parts<'_> {
-    fn push(&mut self, encoded: &crate::encode::Encoded, place: store::Place) -> Result<(), EngineError> {
-        if self.open.as_ref().is_none_or(|open| open.1 != place.file) {
-            self.close()?;
-            let name = format!("{:06}-00000.arrow", place.file);
-            self.open =
-                Some((place.source, place.file, PartWriter::new(self.folder, &name, self.vocab_size)));
-        }
-        match &mut self.open {
-            Some((_, _, part)) => part.push(encoded, &encoded.weights, place),
-            None => Ok(()),
-        }
-    }
-
-    fn close(&mut self) -> Result<(), EngineError> {
-        let Some((source, file, part)) = self.open.take() else { return Ok(()) };
-        if let Some(part) = part.finish()? {
-            self.sections.push(Section { part, source, file, first_row: 0, first_line: 0 });
-        }
-        Ok(())
-    }
-}
-
-/// Cut the files into numbered chunks; ends when all is cut, the run is cancelled or the receivers are gone.
-fn cut<'a>(
-    plan: &Plan,
-    inputs: &'a [Input<'a>],
-    progress: &Progress,
-    tasks: &Sender<Task<'a>>,
-    credits: &Receiver<()>,
-) {
-    let mut number = 0;
-    let mut rows_of: BTreeMap<u32, u64> = BTreeMap::new();
-    for input in inputs {
-        let first = rows_of.entry(input.source).or_default();
-        let limit = plan.sources[input.source as usize].rows.unwrap_or(u64::MAX);
-        let mut chunks = Chunks::new(input.bytes, input.layout, CHUNK_BYTES);
-        while *first < limit
-            && !progress.cancelled.load(Ordering::Relaxed)
-            && let Some(chunk) = chunks.next()
-        {
-            let mut rows = chunk.rows;
-            rows.truncate(usize::try_from(limit - *first).unwrap_or(usize::MAX));
-            let count = rows.len() as u64;
-            if credits.recv().is_err() || tasks.send((number, input, rows, *first)).is_err() {
-                return;
-            }
-            number += 1;
-            *first += count;
-        }
-    }
-}
-
-fn work(rules: &Rules<'_>, tasks: &Receiver<Task<'_>>, results: &Sender<Answer>, progress: &Progress) {
-    for (number, input, rows, first) in tasks {
-        let place = rows.first().map_or_else(String::new, |row| format!("{}:{}", input.path, row.line));
-        let done = catch_unwind(AssertUnwindSafe(|| rules.chunk(input, rows, first, progress)));
-        let result = done.map(|done| (input.source, done)).map_err(|_| EngineError::Worker(place));
-        if results.send((number, result)).is_err() {
-            return;
-        }
-    }
-}
-
-/// Take results in the order of the chunks; on an error the workers are told to stop.
-fn collect(
-    plan: &Plan,
-    inbox: Inbox<'_>,
-    writer: &mut Parts<'_>,
-    quarantine: &mut Quarantine,
-    books: &mut [SourceBooks],
-) -> Result<(), EngineError> {
-    let Inbox { results, credits, progress } = inbox;
-    let mut waiting = BTreeMap::new();
-    let mut next = 0;
-    let mut take = |result: Result<(u32, Done), EngineError>| -> Result<(), EngineError> {
-        let (source, done) = result?;
-        for rejected in &done.rejected {
-            let too_long = rejected.code == "E_TOO_LONG" && plan.truncate == Truncate::Error;
-            if plan.fail_on_bad || too_long {
-                return Err(EngineError::Row {
-                    code: rejected.code.clone(),
-                    reason: rejected.reason.clone(),
-                    path: PathBuf::from(&rejected.file),
-                    line: rejected.line,
-                });
-            }
-            quarantine.push(rejected)?;
-        }
-        for (encoded, place) in &done.documents {
-            writer.push(encoded, *place)?;
-        }
-        books[source as usize].merge(&done.books);
-        Ok(())
-    };
-    for (number, result) in results {
-        waiting.insert(number, result);
-        while let Some(result) = waiting.remove(&next) {
-            next += 1;
-            if let Err(error) = take(result) {
-                progress.cancelled.store(true, Ordering::Relaxed);
-                return Err(error); // drops the channels: cutter and workers end
-            }
-            let _ = credits.send(()); // fails when everything is cut already
-        }
-    }
-    Ok(())
-}
-
 fn manifest(
-    plan: &Plan,
-    opened: &[Opened],
-    encoder: &Encoder,
-    files: Vec<InputFile>,
+    job: &Job,
+    opening: &Opening,
+    parts: Vec<Section>,
+    lists: Vec<Part>,
     books: Books,
-    key: &str,
 ) -> Manifest {
-    let sources = plan.sources.iter().zip(opened).map(|(source, opened)| Source {
+    let sources = job.plan.sources.iter().zip(&opening.opened).map(|(source, opened)| Source {
         name: source.name.clone(),
         format: opened.format.clone(),
         guessed: opened.guessed,
     });
-    let counters = encoder.counters();
-    let notes = [
-        ("control_tokens_in_text", counters.special_in_text.load(Ordering::Relaxed)),
-        ("documents_with_control_tokens", counters.documents_with_special.load(Ordering::Relaxed)),
-    ];
     Manifest {
         version: key::FORMAT_VERSION,
-        key: key.to_owned(),
-        id_bits: store::id_bits(plan.tokenizer.vocab_size),
-        max_length: plan.max_length,
-        documents: books.total.pieces,
-        parts: Vec::new(),
-        lists: Vec::new(),
-        key_fields: Vec::new(),
-        files,
+        key: job.key.clone(),
+        id_bits: store::id_bits(job.plan.tokenizer.vocab_size),
+        max_length: job.plan.max_length,
+        documents: books.total.pieces + books.total.augmented,
+        parts,
+        lists,
+        key_fields: job.key_fields.clone(),
+        files: job.listed(),
         sources: sources.collect(),
+        notes: books.total.notes.clone(),
         books,
-        notes: notes.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
-        warnings: opened.iter().flat_map(|source| source.warnings.clone()).collect(),
+        warnings: opening.opened.iter().flat_map(|source| source.warnings.clone()).collect(),
     }
 }

@@ -15,6 +15,7 @@ use fastft_text::{AddedToken, ControlTokens, Encoding, Library, TextError, Token
 use serde_json::Value;
 
 use super::Counters;
+use super::noted::note;
 
 /// The control tokens of a tokenizer and a template.
 pub struct Controls {
@@ -29,6 +30,11 @@ pub struct Marked {
     pub text: String,
     /// Marked ranges; an empty one only cuts.
     pub plain: Vec<(usize, usize)>,
+}
+
+fn note_controls(found: u64) {
+    note("control_tokens_in_text", found);
+    note("documents_with_control_tokens", 1);
 }
 
 impl Controls {
@@ -54,6 +60,7 @@ impl Controls {
         let marks = choose(std::iter::once(text))?.0;
         let (marked, found) = self.in_answers.mark(text, marks.open, marks.close);
         counters.special_in_text.fetch_add(found as u64, Ordering::Relaxed);
+        note_controls(found as u64);
         counters.documents_with_special.fetch_add(1, Ordering::Relaxed);
         Ok(Marked::from_marked(&marked, marks))
     }
@@ -98,6 +105,7 @@ impl Controls {
             mark_value(&self.elsewhere, tools, marks, &mut found);
         }
         counters.special_in_text.fetch_add(found, Ordering::Relaxed);
+        note_controls(found);
         counters.documents_with_special.fetch_add(1, Ordering::Relaxed);
         Cow::Owned(conversation)
     }

@@ -104,7 +104,7 @@ impl PartWriter {
     ///
     /// # Panics
     /// When an id is not below `vocab_size`.
-    pub fn push(&mut self, document: &Encoded, weights: &[f32], place: Place) -> Result<(), EngineError> {
+    pub fn push(&mut self, document: &Encoded, place: Place) -> Result<(), EngineError> {
         let small = |number: u64| {
             u32::try_from(number).map_err(|_| EngineError::store(&self.folder, "a unit has 2^32 lines"))
         };
@@ -124,7 +124,7 @@ impl PartWriter {
             self.spans.values().append_slice(&[*begin, *end]);
         }
         self.spans.append(true);
-        self.weights.values().append_slice(weights);
+        self.weights.values().append_slice(&document.weights);
         self.weights.append(true);
         self.places.push(place);
         self.tokens += document.ids.len();

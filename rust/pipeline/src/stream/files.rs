@@ -1,10 +1,11 @@
 //! Files as units: where they are cut, and the rows of a piece.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Seek, SeekFrom};
 use std::sync::{Mutex, PoisonError};
 
-use fastft_source::{Chunks, FileMap, Layout, Row, TextUnit};
-use memchr::{memchr, memchr_iter};
+use fastft_source::{Chunks, DataFile, Span, count_lines, read, spans};
 use serde_json::{Value, json};
 
 use super::{Options, Unit};
@@ -12,26 +13,23 @@ use crate::error::EngineError;
 use crate::inputs::{self, Opened};
 use crate::key::{self, Files as Listed};
 use crate::plan::{Plan, SourcePlan};
+use crate::units::Input;
 
 /// Bytes that a unit has at least, where the data is small.
 const LEAST_BYTES: u64 = 1 << 12;
 /// Units of a source that each lane gets at least, where its size allows.
 const UNITS_A_LANE: u64 = 4;
 /// Bytes at either end of a file that stand for its content.
-const HEAD_BYTES: usize = 1 << 16;
+const END_BYTES: u64 = 1 << 16;
+/// Bytes of a chunk of rows.
+const CHUNK_BYTES: usize = 1 << 16;
 
 /// One file and where it is cut.
 pub struct OneFile {
-    /// As the plan names it.
-    pub path: String,
-    /// Index of its source.
-    pub source: u32,
-    /// How rows lie in it.
-    pub layout: Layout,
-    /// Its content.
-    pub map: FileMap,
-    cuts: Vec<usize>,
-    lines: Mutex<BTreeMap<usize, u64>>,
+    /// How its rows are read.
+    pub input: Input,
+    spans: Vec<Span>,
+    lines: Mutex<BTreeMap<u32, u64>>,
 }
 
 /// All files of a plan.
@@ -60,24 +58,20 @@ impl Files {
             let names = inputs::names(source)?;
             let found = inputs::open(plan, source, &names)?;
             let mut entries = Listed::new();
-            for ((path, _, _), &layout) in names.iter().zip(&found.layouts) {
-                let map = FileMap::open(path)?;
-                let mut hasher = blake3::Hasher::new();
-                hasher.update(&map[..map.len().min(HEAD_BYTES)]);
-                hasher.update(&map[map.len().saturating_sub(HEAD_BYTES)..]);
-                let digest = hasher.finalize().to_hex()[..32].to_owned();
-                entries.push((path.clone(), format!("ends {digest} of {}", map.len()), map.len() as u64));
-                let path = path.to_string_lossy().into_owned();
-                let (cuts, lines) = (Vec::new(), Mutex::default());
-                files.push(OneFile { path, source: index, layout, map, cuts, lines });
+            for input in found.inputs(source, index, &names) {
+                entries.push((input.data.path.clone(), ends(&input.data)?, input.data.bytes));
+                files.push(OneFile { input, spans: Vec::new(), lines: Mutex::default() });
             }
             listed.push(entries);
             opened.push(found);
         }
         inputs::check_template(plan, &listed, &opened)?;
-        let mut all = Self { key: key::key(&key::fields(plan, &listed)), files, opened, units: Vec::new() };
+        // a stream has no cache of its own: digests of the options' files are taken each time
+        let named = key::option_files(plan, &mut key::Digests::default())?;
+        let key = key::key(&key::fields(plan, &listed, &named));
+        let mut all = Self { key, files, opened, units: Vec::new() };
         for (index, source) in (0u32..).zip(&plan.sources) {
-            all.cut(index, source.rows, options);
+            all.cut(index, source.rows, options)?;
         }
         Ok(all)
     }
@@ -92,9 +86,9 @@ impl Files {
     #[must_use]
     pub fn sources(&self, plan: &Plan) -> Value {
         let source = |(number, (source, opened)): (u32, (&SourcePlan, &Opened))| {
-            let files = self.files.iter().filter(|file| file.source == number);
+            let files = self.files.iter().map(|file| &file.input).filter(|input| input.source == number);
             let files: Vec<Value> =
-                files.map(|file| json!({"path": file.path, "bytes": file.map.len()})).collect();
+                files.map(|input| json!({"path": input.path, "bytes": input.data.bytes})).collect();
             json!({
                 "name": source.name,
                 "path": source.path,
@@ -108,24 +102,30 @@ impl Files {
     }
 
     /// Cut the files of a source.
-    fn cut(&mut self, source: u32, limit: Option<u64>, options: &Options) {
-        let size: u64 =
-            self.files.iter().filter(|file| file.source == source).map(|file| file.map.len() as u64).sum();
+    fn cut(&mut self, source: u32, limit: Option<u64>, options: &Options) -> Result<(), EngineError> {
+        let inputs = self.files.iter().map(|file| &file.input).filter(|input| input.source == source);
+        let size: u64 = inputs.map(|input| input.data.bytes).sum();
         let least = LEAST_BYTES.min(options.unit_bytes);
         let target =
             (size / (UNITS_A_LANE * u64::from(options.lanes))).clamp(least, options.unit_bytes.max(1));
         let mut left = limit;
         for (number, file) in (0u32..).zip(&mut self.files) {
-            if file.source != source || left == Some(0) {
+            if file.input.source != source || left == Some(0) {
                 continue;
             }
-            file.cuts = file.cuts_every(target);
-            for piece in 0..crate::order::count(&file.cuts) - 1 {
-                let bytes = (file.cuts[piece as usize + 1] - file.cuts[piece as usize]) as u64;
+            file.spans = spans(&file.input.data, target)?;
+            for piece in 0..file.pieces() {
+                let bytes = bytes_of(&file.input.data, &file.spans[piece as usize], file.spans.len());
                 let mut unit = Unit { source, file: number, piece, part: (0, 1), rows: u64::MAX, bytes };
                 if let Some(left) = &mut left {
                     // the first rows only: this much has to be cut to know where they end
-                    let rows = file.rows(piece).len() as u64;
+                    let mut rows = 0;
+                    for chunk in file.read(piece)? {
+                        rows += chunk?.rows.len() as u64;
+                        if rows >= *left {
+                            break;
+                        }
+                    }
                     unit.rows = rows.min(*left);
                     unit.bytes = if rows > *left { bytes * *left / rows.max(1) } else { bytes };
                     *left -= unit.rows;
@@ -143,59 +143,64 @@ impl Files {
                 }
             }
         }
+        Ok(())
     }
 }
 
 impl OneFile {
+    /// Whether pieces of it can be read alone.
     fn is_cut(&self) -> bool {
-        matches!(self.layout, Layout::Jsonl | Layout::Text(TextUnit::Line))
+        self.spans.len() > 1 || self.spans.first().is_some_and(|span| *span != Span::Whole)
     }
 
-    /// Offsets at which pieces begin, and the end: at the line that begins first at or behind each multiple.
-    fn cuts_every(&self, target: u64) -> Vec<usize> {
-        let bytes = &self.map[..];
-        let mut cuts = vec![0];
-        let step = usize::try_from(target).unwrap_or(usize::MAX).max(1);
-        if self.is_cut() {
-            let mut at = step;
-            while at < bytes.len() {
-                let line = memchr(b'\n', &bytes[at - 1..]).map_or(bytes.len(), |found| at + found);
-                if line < bytes.len() {
-                    cuts.push(line);
-                }
-                at = (line / step + 1) * step;
-            }
-        }
-        cuts.push(bytes.len());
-        cuts
-    }
-
-    /// The rows of a piece, at their places in the file; lines are counted from the piece's beginning.
-    #[must_use]
-    pub fn rows(&self, piece: u32) -> Vec<Row> {
-        let (start, end) = (self.cuts[piece as usize], self.cuts[piece as usize + 1]);
-        let slice = &self.map[start..end];
-        let chunks = Chunks::new(slice, self.layout, usize::MAX);
-        chunks
-            .flat_map(|chunk| chunk.rows)
-            .map(|row| Row { start: row.start + start, end: row.end + start, ..row })
-            .collect()
+    /// The rows of a piece, chunk by chunk; lines are counted from the piece's beginning.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub fn read(&self, piece: u32) -> Result<Chunks, EngineError> {
+        Ok(read(&self.input.data, &self.spans[piece as usize], CHUNK_BYTES)?)
     }
 
     /// Lines before a piece.
-    #[must_use]
-    pub fn lines_before(&self, piece: u32) -> u64 {
-        let start = self.cuts[piece as usize];
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub fn lines_before(&self, piece: u32) -> Result<u64, EngineError> {
         let mut known = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let (from, lines) = known.range(..=start).next_back().map_or((0, 0), |(at, lines)| (*at, *lines));
-        let lines = lines + memchr_iter(b'\n', &self.map[from..start]).count() as u64;
-        known.insert(start, lines);
-        lines
+        let (from, mut lines) = known.range(..=piece).next_back().map_or((0, 0), |(at, lines)| (*at, *lines));
+        for span in &self.spans[from as usize..piece as usize] {
+            lines += count_lines(&self.input.data, span)?;
+        }
+        known.insert(piece, lines);
+        Ok(lines)
     }
 
     /// Pieces there are.
     #[must_use]
     pub fn pieces(&self) -> u32 {
-        crate::order::count(&self.cuts).saturating_sub(1)
+        crate::order::count(&self.spans)
     }
+}
+
+/// How many bytes of the file a span is; 0 when it can't be told.
+fn bytes_of(file: &DataFile, span: &Span, pieces: usize) -> u64 {
+    match span {
+        Span::Bytes { start, end } => end - start,
+        Span::Whole => file.bytes,
+        Span::Groups { .. } => file.bytes / pieces.max(1) as u64,
+    }
+}
+
+/// What stands for a file's content: its size and both its ends.
+fn ends(file: &DataFile) -> Result<String, EngineError> {
+    let io = |error| EngineError::io(&file.path)(error);
+    let mut opened = fs::File::open(&file.path).map_err(io)?;
+    let mut hasher = blake3::Hasher::new();
+    for from in [0, file.bytes.saturating_sub(END_BYTES)] {
+        opened.seek(SeekFrom::Start(from)).map_err(io)?;
+        let mut end = Vec::new();
+        (&mut opened).take(END_BYTES).read_to_end(&mut end).map_err(io)?;
+        hasher.update(&end);
+    }
+    Ok(format!("ends {} of {}", &hasher.finalize().to_hex()[..32], file.bytes))
 }

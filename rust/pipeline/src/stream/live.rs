@@ -1,21 +1,23 @@
 //! Documents that are made from the files while they are wanted.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fastft_record::{Books, SourceBooks, mix};
-use fastft_source::Row;
+use fastft_augment::Augmenter;
+use fastft_clean::Cleaner;
+use fastft_source::{Chunks, Row};
 
 use super::files::Files;
 use super::{Backend, Options, Reader, RowItems, Tokenized, Unit};
 use crate::encode::{Encoded, Encoder, EncoderError};
 use crate::error::EngineError;
-use crate::plan::{Plan, Truncate};
-use crate::quarantine::Rejected;
+use crate::lists::Rejected;
+use crate::plan::Plan;
 use crate::store::Place;
-use crate::worker::{self, Done, Input, Progress, Rules};
+use crate::worker::{self, Done, Progress, Rules};
 
 /// Rows that a thread takes at least, in bytes: less is not worth another thread.
 const SHARE_BYTES: usize = 1 << 12;
@@ -27,6 +29,8 @@ pub struct Live {
     plan: Plan,
     files: Files,
     encoder: Encoder,
+    cleaner: Option<Arc<Cleaner>>,
+    augmenter: Option<Arc<Augmenter>>,
     progress: Progress,
     ledger: Mutex<Ledger>,
     tokens: AtomicU64,
@@ -54,7 +58,10 @@ impl Live {
         let books = vec![SourceBooks::default(); plan.sources.len()];
         let ledger = Mutex::new(Ledger { books, rejected: Vec::new() });
         let (tokens, bytes) = (AtomicU64::new(1 << 10), AtomicU64::new(FIRST_GUESS << 10));
-        Ok(Self { plan, files, encoder, progress: Progress::default(), ledger, tokens, bytes })
+        let cleaner = worker::cleaner(&plan)?;
+        let augmenter = worker::augmenter(&plan)?;
+        let progress = Progress::default();
+        Ok(Self { plan, files, encoder, cleaner, augmenter, progress, ledger, tokens, bytes })
     }
 
     /// The units of the files.
@@ -91,59 +98,45 @@ impl Live {
     }
 
     /// Make documents of some rows with all threads, in order.
-    fn make(&self, unit: &Unit, rows: Vec<Row>, first: u64) -> Result<Vec<Done>, EngineError> {
-        let file = &self.files.files[unit.file as usize];
-        let source = &self.plan.sources[unit.source as usize];
-        let input = Input {
-            bytes: &file.map,
-            layout: file.layout,
-            format: &self.files.opened[unit.source as usize].format,
-            path: &file.path,
-            source_name: &source.name,
-            source: unit.source,
-            file: unit.file,
+    fn make(&self, unit: &Unit, rows: &[Loose]) -> Result<Vec<Done>, EngineError> {
+        let input = &self.files.files[unit.file as usize].input;
+        let chunk = &|(first, rows): (u64, &[Loose])| {
+            let numbered = (first..).zip(rows).map(|(number, loose)| (number, &loose.row, &*loose.bytes));
+            let rules = self.rules();
+            catch_unwind(AssertUnwindSafe(move || rules.rows(input, numbered, None, &self.progress)))
+                .map_err(|_| EngineError::Worker(input.path.clone()))
         };
-        let rules = Rules {
-            encoder: &self.encoder,
-            truncate: self.plan.truncate,
-            max_length: self.plan.max_length as usize,
-            vocab_size: self.plan.tokenizer.vocab_size,
-        };
-        let place = || format!("{} (rows from {first} of a piece)", file.path);
-        let chunk = |(first, rows): (u64, Vec<Row>)| {
-            catch_unwind(AssertUnwindSafe(|| rules.chunk(&input, rows, first, &self.progress)))
-                .map_err(|_| EngineError::Worker(place()))
-        };
-        let mut shares = share(rows, first, self.plan.num_threads());
+        let mut shares = share(rows, self.plan.num_threads());
         let own = shares.pop();
         std::thread::scope(|scope| {
-            let others: Vec<_> = shares.into_iter().map(|rows| scope.spawn(|| chunk(rows))).collect();
+            let others: Vec<_> = shares.into_iter().map(|rows| scope.spawn(move || chunk(rows))).collect();
             let own = own.map(chunk);
             let mut done = Vec::new();
             for other in others {
-                done.push(other.join().unwrap_or_else(|_| Err(EngineError::Worker(place())))?);
+                done.push(other.join().unwrap_or_else(|_| Err(EngineError::Worker(input.path.clone())))?);
             }
             done.extend(own.transpose()?);
             Ok(done)
         })
     }
 
+    fn rules(&self) -> Rules<'_> {
+        Rules {
+            cleaner: self.cleaner.clone(),
+            augmenter: self.augmenter.clone(),
+            ..Rules::new(&self.plan, &self.encoder)
+        }
+    }
+
     /// Enter what became of rows into the books, or end the run.
     fn account(&self, unit: &Unit, done: &mut Done, counted: bool) -> Result<(), EngineError> {
         if !done.rejected.is_empty() {
-            let before = self.files.files[unit.file as usize].lines_before(unit.piece);
+            let before = self.files.files[unit.file as usize].lines_before(unit.piece)?;
             done.rejected.iter_mut().for_each(|rejected| rejected.line += before);
         }
-        let fatal = |rejected: &&Rejected| {
-            self.plan.fail_on_bad || (rejected.code == "E_TOO_LONG" && self.plan.truncate == Truncate::Error)
-        };
-        if let Some(rejected) = done.rejected.iter().find(fatal) {
-            return Err(EngineError::Row {
-                code: rejected.code.clone(),
-                reason: rejected.reason.clone(),
-                path: PathBuf::from(&rejected.file),
-                line: rejected.line,
-            });
+        let rules = self.rules();
+        if let Some(rejected) = done.rejected.iter().find(|rejected| rules.is_fatal(rejected)) {
+            return Err(rejected.clone().into_error(0));
         }
         self.tokens.fetch_add(done.books.tokens, Ordering::Relaxed);
         self.bytes.fetch_add(done.books.bytes, Ordering::Relaxed);
@@ -156,45 +149,73 @@ impl Live {
     }
 }
 
+/// A row with its bytes.
+struct Loose {
+    row: Row,
+    bytes: Box<[u8]>,
+}
+
 /// Rows in runs of about the same bytes, one a thread, each with the number of its first.
-fn share(rows: Vec<Row>, first: u64, threads: usize) -> Vec<(u64, Vec<Row>)> {
-    let bytes: usize = rows.iter().map(|row| row.end - row.start).sum();
+fn share(rows: &[Loose], threads: usize) -> Vec<(u64, &[Loose])> {
+    let bytes: usize = rows.iter().map(|loose| loose.bytes.len()).sum();
     let each = (bytes / threads.max(1) + 1).max(SHARE_BYTES);
-    let mut shares = vec![(first, Vec::new())];
-    let mut size = 0;
-    for (number, row) in (first..).zip(rows) {
+    let (mut shares, mut begin, mut size) = (Vec::new(), 0, 0);
+    for (at, loose) in rows.iter().enumerate() {
         if size >= each {
-            shares.push((number, Vec::new()));
-            size = 0;
+            shares.push((begin as u64, &rows[begin..at]));
+            (begin, size) = (at, 0);
         }
-        size += row.end - row.start;
-        if let Some((_, rows)) = shares.last_mut() {
-            rows.push(row);
-        }
+        size += loose.bytes.len();
     }
+    shares.push((begin as u64, &rows[begin..]));
     shares
 }
 
 impl Backend for Live {
     fn open(self: Arc<Self>, unit: &Unit, from: u64, counted: bool) -> Result<Box<dyn Reader>, EngineError> {
-        let file = &self.files.files[unit.file as usize];
-        let (part, parts) = unit.part;
-        let mine = |row: &(u64, Row)| {
-            let hash = || worker::hash(&file.map[row.1.start..row.1.end]);
-            row.0 >= from && (parts == 1 || mix(hash()) % u64::from(parts) == u64::from(part))
-        };
-        let limit = usize::try_from(unit.rows).unwrap_or(usize::MAX);
-        let rows: Vec<(u64, Row)> = (0..).zip(file.rows(unit.piece)).take(limit).filter(mine).collect();
-        let rows = rows.into_iter().peekable();
-        Ok(Box::new(LiveReader { unit: *unit, rows, counted, live: self }))
+        let chunks = self.files.files[unit.file as usize].read(unit.piece)?;
+        Ok(Box::new(LiveReader {
+            unit: *unit,
+            from,
+            number: 0,
+            chunks,
+            ready: VecDeque::new(),
+            counted,
+            live: self,
+        }))
     }
 }
 
 struct LiveReader {
     live: Arc<Live>,
     unit: Unit,
-    rows: std::iter::Peekable<std::vec::IntoIter<(u64, Row)>>,
+    from: u64,
+    number: u64,
+    chunks: Chunks,
+    ready: VecDeque<(u64, Loose)>,
     counted: bool,
+}
+
+impl LiveReader {
+    /// The next row of this reader, with its number in the unit.
+    fn next(&mut self) -> Result<Option<(u64, Loose)>, EngineError> {
+        let (part, parts) = self.unit.part;
+        while self.ready.is_empty() && self.number < self.unit.rows {
+            let Some(chunk) = self.chunks.next() else { break };
+            let mut chunk = chunk?;
+            for row in std::mem::take(&mut chunk.rows) {
+                let number = self.number;
+                self.number += 1;
+                let bytes = chunk.bytes(&row);
+                let mine = || parts == 1 || mix(worker::hash(bytes)) % u64::from(parts) == u64::from(part);
+                if number >= self.from && number < self.unit.rows && mine() {
+                    let bytes = bytes.into();
+                    self.ready.push_back((number, Loose { row, bytes }));
+                }
+            }
+        }
+        Ok(self.ready.pop_front())
+    }
 }
 
 impl Reader for LiveReader {
@@ -204,19 +225,18 @@ impl Reader for LiveReader {
             (self.live.tokens.load(Ordering::Relaxed), self.live.bytes.load(Ordering::Relaxed));
         let wanted = u128::from(tokens) * u128::from(bytes) / u128::from(seen.max(1));
         let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
-        let (mut numbers, mut rows, mut size) = (Vec::new(), Vec::new(), 0u64);
+        let (mut made, mut rows, mut size) = (Vec::new(), Vec::new(), 0u64);
         while size < wanted.max(1) {
-            let Some((number, row)) = self.rows.next() else { break };
-            size += (row.end - row.start) as u64;
-            numbers.push((number, (row.end - row.start) as u64));
-            rows.push(row);
+            let Some((row, loose)) = self.next()? else { break };
+            let bytes = loose.bytes.len() as u64;
+            size += bytes;
+            made.push(RowItems { row, bytes, items: Vec::new() });
+            rows.push(loose);
         }
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let mut made: Vec<RowItems> =
-            numbers.iter().map(|&(row, bytes)| RowItems { row, bytes, items: Vec::new() }).collect();
-        for mut done in self.live.make(&self.unit, rows, 0)? {
+        for mut done in self.live.make(&self.unit, &rows)? {
             self.live.account(&self.unit, &mut done, self.counted)?;
             let mut last: Option<Place> = None;
             for (encoded, place) in done.documents {

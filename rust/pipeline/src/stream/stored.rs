@@ -31,7 +31,7 @@ impl Stored {
     /// When the store was made from other files.
     pub fn new(store: Arc<Store>, documents: Vec<u32>, files: &Files) -> Result<Self, EngineError> {
         let listed = store.manifest().files.iter().map(|file| (file.path.as_str(), file.bytes));
-        let found = files.files.iter().map(|file| (file.path.as_str(), file.map.len() as u64));
+        let found = files.files.iter().map(|file| (file.input.path.as_str(), file.input.data.bytes));
         if !listed.eq(found) {
             return Err(EngineError::store(
                 store.folder(),
@@ -43,7 +43,7 @@ impl Stored {
         for (number, file) in (0u32..).zip(&files.files) {
             for piece in 0..file.pieces() {
                 let last = piece + 1 == file.pieces();
-                let end = if last { u64::MAX } else { file.lines_before(piece + 1) };
+                let end = if last { u64::MAX } else { file.lines_before(piece + 1)? };
                 let begin = at;
                 while let Some(&document) = documents.get(at) {
                     let place = store.place(document);
