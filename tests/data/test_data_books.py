@@ -41,9 +41,8 @@ def test_every_broken_row_of_ten_thousand_is_named_and_the_books_balance(kitchen
     found = rejected(tmp_path / "run" / "data")
     assert [(row["line"], row["code"]) for row in found] == want
     assert all(row["file"] == str(path) and row["reason"] for row in found)
-    data = path.read_bytes()
     for row, (number, _) in zip(found, want, strict=True):
-        assert data[row["byte"] :].startswith(lines[number - 1])
+        assert row["row"] == lines[number - 1].decode(errors="replace")[:2048]
     total = prepared.books["total"]
     assert total["read"] == 10_000
     assert total["read"] == total["used"] + sum(total["quarantined"].values()) + sum(total["dropped"].values())
@@ -110,7 +109,7 @@ def test_nothing_left_is_an_error_that_says_why(kitchen: Kitchen, tmp_path: Path
     [
         ("empty.jsonl", b"", "no rows"),
         ("odd.jsonl", b'{"colour": 1, "size": 2}\n', "`colour`, `size`"),
-        ("rows.jsonl.gz", b"\x1f\x8b\x08\x00", "gzip"),
+        ("rows.jsonl.gz", b"\x1f\x8b\x08\x00", "damaged or incomplete"),
         ("one.json", b'{\n "a": 1\n}', "one JSON object"),
         ("text.txt", b"Once upon a time", "plain text"),
     ],

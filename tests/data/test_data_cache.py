@@ -193,7 +193,7 @@ print(prepared.cached, "torch" in sys.modules, "transformers" in sys.modules)
     assert done.stdout.split() == ["True", "False", "False"]
 
 
-def test_ctrl_c_stops_the_engine_and_leaves_nothing(kitchen: Kitchen, tmp_path: Path) -> None:
+def test_ctrl_c_stops_the_engine_and_the_next_run_goes_on_where_it_was(kitchen: Kitchen, tmp_path: Path) -> None:
     import signal
     import time
 
@@ -227,4 +227,5 @@ except KeyboardInterrupt:
     assert time.monotonic() - begin < 2
     process.wait()
     process.stdout.close()
-    assert len(list((cache / "tokens").iterdir())) == 1
+    stores = [folder for folder in (cache / "tokens").iterdir() if not folder.name.startswith(".")]
+    assert len(stores) == 1

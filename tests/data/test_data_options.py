@@ -287,7 +287,7 @@ def test_folders_and_patterns_name_their_files_in_order(kitchen: Kitchen, tmp_pa
     (tmp_path / "deep").mkdir()
     for name in ("b.jsonl", "a.jsonl", "deep/c.jsonl"):
         write_jsonl(tmp_path / name, [chat(name, "x")])
-    (tmp_path / "notes.csv").write_text("no data")
+    (tmp_path / "notes.bin").write_text("no data")
     for pattern, want in [("", ["a", "b", "c"]), ("*.jsonl", ["a", "b"]), ("**/*.jsonl", ["a", "b", "c"])]:
         prepared = kitchen.prepare(tmp_path / pattern)
         files = [Path(file["path"]).stem for file in prepared.sources[0]["files"]]

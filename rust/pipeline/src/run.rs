@@ -82,7 +82,14 @@ pub fn prepare(
         remove(&folder)?; // damaged: made anew
     }
     let encoder = encoder(&job.plan)?;
-    make(&job, &opening, WHOLE, &encoder, workplace.folder(), progress)?;
+    match make(&job, &opening, WHOLE, &encoder, workplace.folder(), progress) {
+        // the row has to be mended, and what was made of the file as it is helps nobody
+        Err(error @ EngineError::Row { .. }) => {
+            workplace.discard()?;
+            return Err(error);
+        }
+        made => made?,
+    }
     gather(&job, &opening, workplace.folder())?;
     workplace.publish(&folder)?;
     fs::File::open(&stores).and_then(|dir| dir.sync_all()).map_err(EngineError::io(&stores))?;
