@@ -93,7 +93,8 @@ pub fn encoder(plan: &Plan, fallback: Option<Py<PyAny>>) -> Result<Encoder, Enco
 fn plan_key(py: Python<'_>, plan: &str) -> PyResult<(String, String)> {
     let plan = parse(py, plan)?;
     let job = py.detach(|| Job::new(plan)).map_err(|error| errors::to_python(py, error))?;
-    let fields = serde_json::to_string(&job.key_fields).map_err(|error| errors::to_python(py, error.into()))?;
+    let fields =
+        serde_json::to_string(&job.key_fields).map_err(|error| errors::to_python(py, error.into()))?;
     Ok((job.key, fields))
 }
 
@@ -149,9 +150,8 @@ fn prepare<'py>(
     fallback: Option<Py<PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let plan = parse(py, plan)?;
-    let made = watched(py, progress, move |counters| {
-        run::prepare(plan, |plan| encoder(plan, fallback), counters)
-    })?;
+    let made =
+        watched(py, progress, move |counters| run::prepare(plan, |plan| encoder(plan, fallback), counters))?;
     let found = PyDict::new(py);
     found.set_item("folder", made.folder)?;
     found.set_item("key", made.key)?;
@@ -188,6 +188,7 @@ fn run_shard(
 
 /// Make a store of what the shards have done: its key.
 #[pyfunction]
+#[allow(clippy::needless_pass_by_value, reason = "extracted from Python by value")]
 fn commit_shards(py: Python<'_>, folder: PathBuf) -> PyResult<String> {
     py.detach(|| run::commit(&folder)).map_err(|error| errors::to_python(py, error))
 }

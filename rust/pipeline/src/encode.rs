@@ -14,10 +14,10 @@
 //! One row may be several documents: each answer of a ranked row is one, behind the whole prompt.
 
 mod control;
+mod noted;
 mod options;
 mod prefix;
 mod repairs;
-mod noted;
 mod runs;
 mod spans;
 mod targets;

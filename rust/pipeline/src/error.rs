@@ -3,9 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use fastft_record::Unbalanced;
 use fastft_augment::AugmentError;
 use fastft_clean::CleanError;
+use fastft_record::Unbalanced;
 use fastft_source::SourceError;
 
 use crate::encode::EncoderError;

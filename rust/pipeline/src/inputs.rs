@@ -31,12 +31,7 @@ pub struct Opened {
 
 impl Opened {
     /// The files as they are read.
-    pub fn inputs(
-        &self,
-        source: &SourcePlan,
-        index: u32,
-        files: &Files,
-    ) -> impl Iterator<Item = Input> {
+    pub fn inputs(&self, source: &SourcePlan, index: u32, files: &Files) -> impl Iterator<Item = Input> {
         self.data.iter().zip(files).map(move |(data, (path, _, _))| Input {
             data: data.clone(),
             format: self.format.clone(),
@@ -144,12 +139,7 @@ pub fn formats(plan: &Plan) -> Result<Vec<Format>, EngineError> {
     plan.sources.iter().map(format).collect()
 }
 
-fn guess(
-    source: &SourcePlan,
-    files: &Files,
-    data: &[DataFile],
-    wanted: Rows,
-) -> Result<Format, EngineError> {
+fn guess(source: &SourcePlan, files: &Files, data: &[DataFile], wanted: Rows) -> Result<Format, EngineError> {
     if data.iter().all(|file| file.layout.is_text()) {
         return Ok(Format::Text(Text::default()));
     }

@@ -40,28 +40,28 @@ pub fn preview(plan: &Plan, chat: &Encoder, rows: usize) -> Result<Vec<Value>, E
                         None => worker::document(chunk.bytes(row), file.layout, &opened.format)
                             .and_then(|document| chat.encode(&document)),
                     };
-                match encoded {
-                    Ok(documents) => {
-                        good += 1;
-                        for encoded in documents {
-                            let mut entry = entry.clone();
-                            entry.insert("trained".into(), json!(flags(&encoded)));
-                            entry.insert("weights".into(), json!(weights(&encoded)));
-                            entry.insert("rank".into(), json!(encoded.rank));
-                            entry.insert("ids".into(), json!(encoded.ids));
-                            entry.insert("text".into(), json!(encoded.text));
+                    match encoded {
+                        Ok(documents) => {
+                            good += 1;
+                            for encoded in documents {
+                                let mut entry = entry.clone();
+                                entry.insert("trained".into(), json!(flags(&encoded)));
+                                entry.insert("weights".into(), json!(weights(&encoded)));
+                                entry.insert("rank".into(), json!(encoded.rank));
+                                entry.insert("ids".into(), json!(encoded.ids));
+                                entry.insert("text".into(), json!(encoded.text));
+                                shown.push(entry.into());
+                            }
+                        }
+                        Err(error) => {
+                            entry.insert("code".into(), json!(error.code.as_str()));
+                            entry.insert("reason".into(), json!(error.reason));
+                            if let Some(at) = error.at {
+                                entry.insert("at".into(), json!(at));
+                            }
                             shown.push(entry.into());
                         }
                     }
-                    Err(error) => {
-                        entry.insert("code".into(), json!(error.code.as_str()));
-                        entry.insert("reason".into(), json!(error.reason));
-                        if let Some(at) = error.at {
-                            entry.insert("at".into(), json!(at));
-                        }
-                        shown.push(entry.into());
-                    }
-                }
                 }
             }
         }

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 
 use fastft_record::{Books, SourceBooks};
 
+use crate::dedup;
 use crate::encode::{Encoder, EncoderError};
 use crate::error::EngineError;
 use crate::job::{Job, Opening};
@@ -23,7 +24,6 @@ use crate::store::{self, LEFT_OUT, MANIFEST, Manifest, Part, REJECTED, Section, 
 use crate::units::{Drive, Piece, Wanted};
 use crate::work::Workplace;
 use crate::worker::{self, Rules};
-use crate::dedup;
 
 pub use crate::inputs::formats;
 pub use crate::worker::Progress;
@@ -294,13 +294,7 @@ fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<(), EngineError>
     write().map_err(EngineError::io(&path))
 }
 
-fn manifest(
-    job: &Job,
-    opening: &Opening,
-    parts: Vec<Section>,
-    lists: Vec<Part>,
-    books: Books,
-) -> Manifest {
+fn manifest(job: &Job, opening: &Opening, parts: Vec<Section>, lists: Vec<Part>, books: Books) -> Manifest {
     let sources = job.plan.sources.iter().zip(&opening.opened).map(|(source, opened)| Source {
         name: source.name.clone(),
         format: opened.format.clone(),

@@ -91,8 +91,7 @@ pub fn list(inputs: &[Input], unit_bytes: u64) -> Result<Vec<Unit>, EngineError>
     let mut units = Vec::new();
     for (input, file) in (0u32..).zip(inputs) {
         // how many rows a part has is known when it was read, so a limit is kept by reading forward
-        let parts =
-            if file.limit.is_some() { vec![Span::Whole] } else { spans(&file.data, unit_bytes)? };
+        let parts = if file.limit.is_some() { vec![Span::Whole] } else { spans(&file.data, unit_bytes)? };
         units.extend(parts.into_iter().map(|span| Unit { input, span }));
     }
     Ok(units)
@@ -121,7 +120,9 @@ impl Task<'_> {
     ///
     /// # Errors
     /// When the file can't be read.
-    pub fn chunks(&mut self) -> Result<Box<dyn Iterator<Item = Result<Chunk, SourceError>> + Send>, EngineError> {
+    pub fn chunks(
+        &mut self,
+    ) -> Result<Box<dyn Iterator<Item = Result<Chunk, SourceError>> + Send>, EngineError> {
         Ok(match &mut self.content {
             Content::Span(span) => Box::new(read(&self.input.data, span, CHUNK_BYTES)?),
             Content::Chunks(chunks) => Box::new(std::mem::take(chunks).into_iter().map(Ok)),
@@ -292,7 +293,8 @@ impl Drive<'_> {
         fail: &impl Fn(Piece, EngineError),
         sender: &Sender<Task<'a>>,
     ) {
-        let mut rows_of = vec![0; self.inputs.iter().map(|input| input.source as usize + 1).max().unwrap_or(0)];
+        let mut rows_of =
+            vec![0; self.inputs.iter().map(|input| input.source as usize + 1).max().unwrap_or(0)];
         for (number, unit) in (0u32..).zip(self.units) {
             if stopped(number) {
                 return;

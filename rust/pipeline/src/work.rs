@@ -139,7 +139,7 @@ mod tests {
         let progress = Progress::default();
         let first = Workplace::open(&stores, "key", &progress).unwrap();
         std::thread::scope(|scope| {
-            let second = scope.spawn(|| Workplace::open(&stores, "key", &progress).map(|work| work.discard()));
+            let second = scope.spawn(|| Workplace::open(&stores, "key", &progress).map(Workplace::discard));
             std::thread::sleep(3 * POLL);
             assert!(!second.is_finished());
             first.publish(&stores.join("key")).unwrap();

@@ -15,13 +15,13 @@ use serde_json::value::RawValue;
 use crate::encode::{Encoded, Encoder, take_noted};
 use crate::error::EngineError;
 use crate::format::Format;
-use crate::{align, dedup};
 use crate::lists::{LeftOut, Lists, Rejected, Why};
 use crate::piece::Record;
 use crate::plan::{Plan, Truncate};
 use crate::store::{PartWriter, Place};
 use crate::truncate::{self, Cut};
 use crate::units::{Input, Task};
+use crate::{align, dedup};
 
 /// Counters that another thread polls.
 #[derive(Debug, Default)]
@@ -279,6 +279,7 @@ impl<'a> Rules<'a> {
 }
 
 /// Repair and judge a row.
+#[must_use]
 pub fn judge(cleaner: Option<&Cleaner>, mut document: Document) -> Judged {
     match cleaner.map(|cleaner| cleaner.apply(&mut document)) {
         None => Judged::Keep(document, Vec::new()),
@@ -318,7 +319,9 @@ fn account(fate: Fate, place: Place, done: &mut Done) -> Option<Why> {
         }
     };
     books.used += 1;
-    changed.into_iter().for_each(|name| books.repair(name));
+    for name in changed {
+        books.repair(name);
+    }
     for document in documents {
         if truncate::num_targets(&document) == 0 {
             done.books.cut_tokens += document.ids.len() as u64;
@@ -391,6 +394,9 @@ pub fn document(bytes: &[u8], layout: Layout, format: &Format) -> Result<Documen
 }
 
 /// Parse one row.
+///
+/// # Errors
+/// `E_JSON` when it is none.
 pub fn parse(text: &str) -> Result<Value, RowError> {
     serde_json::from_str(text).map_err(|error| {
         let reason = if text.starts_with('\u{feff}') {

@@ -63,7 +63,11 @@ fn prepare(content: &[u8], name: &str, threads: usize) -> (Vec<Vec<u8>>, Value, 
             ids
         })
         .collect();
-    let files = vec![read("000000-00000.arrow"), lines_without_path(&read("left_out.jsonl"), &path), lines_without_path(&read("rejected.jsonl"), &path)];
+    let files = vec![
+        read("000000-00000.arrow"),
+        lines_without_path(&read("left_out.jsonl"), &path),
+        lines_without_path(&read("rejected.jsonl"), &path),
+    ];
     fs::remove_dir_all(folder).unwrap();
     (files, manifest, documents)
 }
@@ -152,7 +156,8 @@ fn rows(folder: &Path, ending: &str) -> PathBuf {
     let path = folder.join(format!("rows.{ending}"));
     let text = texts.collect::<Vec<_>>().join("\n");
     if ending == "jsonl.gz" {
-        let mut gzip = flate2::write::GzEncoder::new(fs::File::create(&path).unwrap(), flate2::Compression::fast());
+        let mut gzip =
+            flate2::write::GzEncoder::new(fs::File::create(&path).unwrap(), flate2::Compression::fast());
         std::io::Write::write_all(&mut gzip, text.as_bytes()).unwrap();
         gzip.finish().unwrap();
     } else {
@@ -174,7 +179,8 @@ fn shards_and_interrupted_runs_make_the_store_that_one_run_makes() {
         let whole = run::prepare(parsed(), encoder, &Progress::default()).unwrap();
         let want = content(&whole.folder);
         assert!(want.len() > 5, "the file is cut into several units");
-        let manifest: Value = serde_json::from_slice(&want.iter().find(|file| file.0 == "manifest.json").unwrap().1).unwrap();
+        let manifest: Value =
+            serde_json::from_slice(&want.iter().find(|file| file.0 == "manifest.json").unwrap().1).unwrap();
         let books = &manifest["books"]["total"];
         assert_eq!(books["read"], 120);
         assert_eq!(books["duplicates"], json!({"exact": 22}));
@@ -213,7 +219,11 @@ fn shards_and_interrupted_runs_make_the_store_that_one_run_makes() {
         let left = cache.join("tokens").join(format!(".{}", whole.key));
         fs::rename(&again, &left).unwrap();
         fs::remove_dir_all(&whole.folder).unwrap();
-        let part = fs::read_dir(&left).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.extension().is_some_and(|end| end == "arrow")).unwrap();
+        let part = fs::read_dir(&left)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .find(|path| path.extension().is_some_and(|end| end == "arrow"))
+            .unwrap();
         fs::File::options().write(true).open(part).unwrap().set_len(100).unwrap();
         let resumed = run::prepare(parsed(), encoder, &Progress::default()).unwrap();
         assert!(!resumed.cached);

@@ -1,13 +1,13 @@
 //! Documents that are made from the files while they are wanted.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fastft_record::{Books, SourceBooks, mix};
 use fastft_augment::Augmenter;
 use fastft_clean::Cleaner;
+use fastft_record::{Books, SourceBooks, mix};
 use fastft_source::{Chunks, Row};
 
 use super::files::Files;
