@@ -122,6 +122,7 @@ def test_a_changed_mixture_is_another_order_for_a_checkpoint(kitchen: Kitchen, s
         ({"mixing": "first_exhausted", "train": [{"path": "a", "weight": 0}]}, "greater than 0"),
         ({"streaming": True, "shuffle": "global"}, "can't shuffle over all rows"),
         ({"lanes": 4}, "`lanes` has no effect"),
+        ({"streaming": True, "dedup": {}}, "a pass over all rows"),
     ],
 )
 def test_options_without_effect_are_refused(kitchen: Kitchen, options: dict[str, Any], message: str) -> None:
