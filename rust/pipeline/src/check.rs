@@ -158,7 +158,7 @@ fn look(rules: Option<&Rules<'_>>, mut task: Task<'_>, progress: &Progress) -> R
             let bytes = chunk.bytes(row);
             seen.read += 1;
             seen.bytes += bytes.len() as u64;
-            let document = worker::aligned(bytes, row, input).map(|aligned| aligned.document);
+            let document = worker::aligned(bytes, row, input);
             let result = match rules {
                 None => document.map(|_| false),
                 Some(rules) => document

@@ -86,12 +86,8 @@ fn read(
         for row in &chunk.rows {
             let reference = reference(task.piece.unit, number);
             number += 1;
-            let Ok(aligned) = worker::aligned(chunk.bytes(row), row, task.input) else { continue };
-            // a copy made elsewhere is as its original: it is no duplicate of anything
-            if aligned.variant > 0 {
-                continue;
-            }
-            if let Judged::Keep(document, _) = worker::judge(cleaner, aligned.document) {
+            let Ok(document) = worker::aligned(chunk.bytes(row), row, task.input) else { continue };
+            if let Judged::Keep(document, _) = worker::judge(cleaner, document) {
                 adder.add(reference, &document.text_for_rules()).map_err(EngineError::io(folder))?;
             }
         }

@@ -38,7 +38,6 @@ impl Opened {
             path: path.to_string_lossy().into_owned(),
             source_name: source.name.clone(),
             source: index,
-            derived: source.derived,
             limit: source.rows,
         })
     }

@@ -114,7 +114,6 @@ pub fn fields(plan: &Plan, files: &[Files], options: &[(PathBuf, String)]) -> Ve
         add(format!("sources[{index}].name"), source.name.clone());
         add(format!("sources[{index}].format"), json(&source.format));
         add(format!("sources[{index}].rows"), json(&source.rows));
-        add(format!("sources[{index}].derived"), json(&source.derived));
         for (number, (path, digest, _)) in files.iter().enumerate() {
             // reports name rows by path, so a store belongs to the path it was made from
             add(format!("sources[{index}].files[{number}].path"), path.to_string_lossy().into_owned());

@@ -24,10 +24,6 @@ pub struct SourcePlan {
     /// Only the first so many rows.
     #[serde(default)]
     pub rows: Option<u64>,
-    /// Whether its rows are augmented copies of other sources' rows, made elsewhere: objects of `hash`
-    /// (16 hexadecimal digits, of the original's bytes), `variant` and `row`.
-    #[serde(default)]
-    pub derived: bool,
 }
 
 /// What becomes of a row that is longer than `max_length`.

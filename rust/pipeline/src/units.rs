@@ -36,8 +36,6 @@ pub struct Input {
     pub path: String,
     /// The source's name.
     pub source_name: String,
-    /// Whether rows are augmented copies: see `SourcePlan`.
-    pub derived: bool,
     /// Index of the source.
     pub source: u32,
     /// The first so many rows of the source only.

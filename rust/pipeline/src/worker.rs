@@ -8,9 +8,7 @@ use fastft_augment::{AugmentPlan, Augmenter};
 use fastft_clean::{Cleaner, Duplicate, Duplicates, RowRef, Verdict};
 use fastft_record::{Code, Document, RowError, SourceBooks};
 use fastft_source::{Layout, Row};
-use serde::Deserialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use crate::encode::{Encoded, Encoder, take_noted};
 use crate::error::EngineError;
@@ -77,16 +75,6 @@ pub fn augmenter(plan: &Plan) -> Result<Option<Arc<Augmenter>>, EngineError> {
     Ok(Some(Arc::new(Augmenter::new(&augment)?)))
 }
 
-/// A row that could be read.
-pub struct Aligned {
-    /// What it says.
-    pub document: Document,
-    /// Hash of its bytes, or of its original's.
-    pub hash: u64,
-    /// Number of the copy, 0 for a row itself.
-    pub variant: u16,
-}
-
 /// What cleaning says of a row.
 pub enum Judged {
     /// It stays, and what changed it.
@@ -116,7 +104,6 @@ enum Fate {
         /// Tokens of its longest document before it was cut.
         length: usize,
         hash: u64,
-        variant: u16,
         changed: Vec<&'static str>,
         copies: Vec<(u16, Cut)>,
     },
@@ -236,8 +223,7 @@ impl<'a> Rules<'a> {
         input: &Input,
         reference: Option<RowRef>,
     ) -> Result<Fate, RowError> {
-        let Aligned { document, hash, variant } = aligned(bytes, row, input)?;
-        let (document, changed) = match judge(self.cleaner.as_deref(), document) {
+        let (document, changed) = match judge(self.cleaner.as_deref(), aligned(bytes, row, input)?) {
             Judged::Keep(document, changed) => (document, changed),
             Judged::Drop(rule, detail) => return Ok(Fate::Filtered(rule, detail)),
         };
@@ -245,8 +231,9 @@ impl<'a> Rules<'a> {
             return Ok(Fate::Duplicate(duplicate));
         }
         let (cut, length) = self.encode(&document)?;
+        let hash = hash(bytes);
         let mut copies = Vec::new();
-        if let (Some(augmenter), 0) = (&self.augmenter, variant) {
+        if let Some(augmenter) = &self.augmenter {
             for copy in augmenter.copies(&document, hash) {
                 // a copy that can't be encoded is no row that is lost
                 if let Ok((cut, _)) = self.encode(&copy.document) {
@@ -254,7 +241,7 @@ impl<'a> Rules<'a> {
                 }
             }
         }
-        Ok(Fate::Kept { cut, length, hash, variant, changed, copies })
+        Ok(Fate::Kept { cut, length, hash, changed, copies })
     }
 
     /// A document to tokens that fit, and how many its longest one had before it was cut.
@@ -291,10 +278,8 @@ pub fn judge(cleaner: Option<&Cleaner>, mut document: Document) -> Judged {
 /// Note what became of a row, and keep what is left of it; why when nothing is.
 fn account(fate: Fate, place: Place, done: &mut Done) -> Option<Why> {
     let books = &mut done.books;
-    let (cut, length, hash, variant, changed, copies) = match fate {
-        Fate::Kept { cut, length, hash, variant, changed, copies } => {
-            (cut, length, hash, variant, changed, copies)
-        }
+    let (cut, length, hash, changed, copies) = match fate {
+        Fate::Kept { cut, length, hash, changed, copies } => (cut, length, hash, changed, copies),
         Fate::Filtered(rule, detail) => {
             books.filter(&rule);
             return Some(Why { rule, detail: (!detail.is_empty()).then_some(detail), of: None });
@@ -328,7 +313,7 @@ fn account(fate: Fate, place: Place, done: &mut Done) -> Option<Why> {
             continue;
         }
         done.books.pieces += 1;
-        keep(document, Place { hash, variant, ..place }, done);
+        keep(document, Place { hash, ..place }, done);
     }
     for (variant, cut) in copies {
         let (Cut::Whole(documents) | Cut::Shortened(documents, _)) = cut else { continue };
@@ -351,29 +336,11 @@ fn keep(document: Encoded, place: Place, done: &mut Done) {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn aligned(bytes: &[u8], row: &Row, input: &Input) -> Result<Aligned, RowError> {
-    if let Some(fault) = &row.fault {
-        return Err(fault.clone());
+pub fn aligned(bytes: &[u8], row: &Row, input: &Input) -> Result<Document, RowError> {
+    match &row.fault {
+        Some(fault) => Err(fault.clone()),
+        None => document(bytes, input.data.layout, &input.format),
     }
-    if !input.derived {
-        let document = document(bytes, input.data.layout, &input.format)?;
-        return Ok(Aligned { document, hash: hash(bytes), variant: 0 });
-    }
-    let copy: Derived = serde_json::from_slice(bytes)
-        .map_err(|error| RowError::new(Code::Json, format!("no augmented copy: {error}")))?;
-    let hash = u64::from_str_radix(copy.hash, 16)
-        .map_err(|_| RowError::new(Code::Type, "`hash` is no number of 16 hexadecimal digits"))?;
-    let document = document(copy.row.get().as_bytes(), input.data.layout, &input.format)?;
-    Ok(Aligned { document, hash, variant: copy.variant })
-}
-
-/// A row that was made of another one.
-#[derive(Deserialize)]
-struct Derived<'a> {
-    hash: &'a str,
-    variant: u16,
-    #[serde(borrow)]
-    row: &'a RawValue,
 }
 
 /// Parse and align the bytes of one row.
