@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "python" / "fastft"
 FILES = sorted(path for path in PACKAGE.rglob("*.py"))
-FAMILIES = ["methods", "optimizers", "schedules", "stages", "data/formats", "models/quantizers"]
+FAMILIES = ["methods", "optimizers", "schedules", "stages", "data/formats", "data/augmentations", "models/quantizers"]
 HEAVY = {
     "torch",
     "transformers",
@@ -123,6 +123,7 @@ DOORS = {
         "schedules/",
         "stages/",
         "data/formats/",
+        "data/augmentations/",
         "models/quantizers/",
         "models/",
         "run/",

@@ -93,6 +93,7 @@ def _entry(path: str, key: Key, kind: str | None, doc: str) -> Entry:
     if key.one_of is not None:
         kinds = tuple((name, summary(member)) for name, member in key.one_of.family)
         example = f'{key.name} = {{ kind = "{kinds[0][0]}" }}' if kinds else f"{key.name} = {{ ... }}"
+        example = f"[[{path}]]" if key.is_list else example
     elif key.section is not None:
         example = f"[[{path}]]" if key.is_list else f"[{path}]"
     else:
@@ -118,7 +119,7 @@ def markdown() -> str:
         table = entry.path.rpartition(".")[0]
         is_table = entry.kinds or entry.type.endswith(("table", "tables"))
         if is_table:
-            name = f"[[{entry.path}]]" if entry.type == "list of tables" else f"[{entry.path}]"
+            name = f"[[{entry.path}]]" if entry.type.startswith("list of tables") else f"[{entry.path}]"
             lines += ["", f"## `{name}`", "", entry.doc, ""]
             lines += [f"- `{kind}`: {doc}" for kind, doc in entry.kinds]
             current = (entry.path, None)

@@ -49,7 +49,7 @@ class Key:
     def type_name(self) -> str:
         """The type in a reader's words: `whole number`, `"auto" or "sdpa"`, `table`."""
         if self.one_of is not None:
-            return "table with `kind`"
+            return "list of tables with `kind`" if self.is_list else "table with `kind`"
         if self.section is not None:
             return "list of tables" if self.is_list else "table"
         return _type_name(self.annotation)
@@ -75,7 +75,9 @@ def keys(section: type[Section]) -> dict[str, Key]:
         family = next((item for item in info.metadata if isinstance(item, OneOf)), None)
         inner, is_list = _inner(info.annotation)
         default = info.get_default(call_default_factory=True, validated_data={})
-        found[name] = Key(name, info.annotation, tuple(info.metadata), default, family, inner, is_list)
+        found[name] = Key(
+            name, info.annotation, tuple(info.metadata), default, family, inner, is_list and inner is not None
+        )
     return found
 
 

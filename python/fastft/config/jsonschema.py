@@ -43,6 +43,7 @@ def _table(section: type[Section], kind: str | None = None) -> dict[str, Any]:
         if key.one_of is not None:
             members = [_table(member, member_kind) for member_kind, member in key.one_of.family]
             entry: dict[str, Any] = {"oneOf": [{"type": "string", "enum": key.one_of.family.names()}, *members]}
+            entry = {"type": "array", "items": entry} if key.is_list else entry
         elif key.section is not None:
             inner = _table(key.section)
             entry = {"type": "array", "items": inner} if key.is_list else inner

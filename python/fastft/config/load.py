@@ -331,6 +331,7 @@ def _conflicts(config: RunConfig) -> list[Problem]:
     found: list[Problem] = []
     members: list[Any] = [config.stage, config.method, config.optimizer, config.schedule, config.model.quantize]
     members += [source.format for source in (*config.data.train, *config.data.eval)]
+    members += config.data.augment
     for member in members:
         if isinstance(member, Member):
             found += member.conflicts(config)

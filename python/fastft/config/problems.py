@@ -174,7 +174,8 @@ def _missing(path: Path, tree: dict[str, Any], spots: Mapping[Path, Spot]) -> Pr
     key = keys(table)[str(name)]
     doc = docs(table).get(str(name), "").split(". ")[0].rstrip(".")
     if key.one_of is not None:
-        add = f"`[{dotted(path)}]` with a `kind`: {_words(key.one_of.family.names())}"
+        header = f"[[{dotted(path)}]]" if key.is_list else f"[{dotted(path)}]"
+        add = f"`{header}` with a `kind`: {_words(key.one_of.family.names())}"
     elif key.section is not None:
         add = f"`[[{dotted(path)}]]`" if key.is_list else f"`[{dotted(path)}]`"
     else:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from fastft.config.cleaning import CleanConfig, DecontaminateConfig, DedupConfig
+from fastft.config.augmentation import AUGMENTATIONS, Augmentation
 from fastft.config.kinds import (
     FORMATS,
     METHODS,
@@ -107,6 +108,8 @@ class DataConfig(Section):
     clean: CleanConfig | None = None
     decontaminate: DecontaminateConfig | None = None
     dedup: DedupConfig | None = None
+    augment: Annotated[list[Augmentation], OneOf(AUGMENTATIONS)] = Field(default=[])
+    """Altered copies of training rows: each table makes copies of its own. Rows to evaluate on have none."""
     on_bad: Literal["quarantine", "fail"] = "quarantine"
     """Rows that can't be used: set aside with file, line and reason, or end the run."""
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)] = 1.0

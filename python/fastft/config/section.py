@@ -9,7 +9,7 @@ family, and `OneOf` is the type of a field that holds one.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import PydanticCustomError, core_schema
@@ -49,17 +49,18 @@ class Member(Section):
 
 
 class OneOf:
-    """The field type `Annotated[Interface, OneOf(FAMILY)]`: a table with a `kind` key."""
+    """The field type `Annotated[Interface, OneOf(FAMILY)]`: a table with a `kind` key, or a list of such tables."""
 
     def __init__(self, family: Registry[Any]) -> None:
         self.family = family
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         self._optional = type(None) in get_args(source)
-        return core_schema.with_info_plain_validator_function(
+        one = core_schema.with_info_plain_validator_function(
             self._validate,
             serialization=core_schema.plain_serializer_function_ser_schema(self._serialize),
         )
+        return core_schema.list_schema(one) if get_origin(source) is list else one
 
     def _validate(self, value: Any, info: core_schema.ValidationInfo[Any]) -> Any:
         if isinstance(value, Member) or (value is None and self._optional):

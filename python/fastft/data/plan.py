@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastft.data import dataset_info
 from fastft.data.cleaning import clean_plan
+from fastft.config.augmentation import EndpointAugmentation
 from fastft.data.engine import engine
 
 if TYPE_CHECKING:
+    from fastft.config.augmentation import Augmentation
     from fastft.config.kinds import Stage, TokenizerFiles
     from fastft.config.schema import DataConfig, SourceConfig
 
@@ -49,8 +51,18 @@ def make_plan(
     *,
     config_dir: Path | None,
     cache: Path,
+    augment_seed: int | None = None,
 ) -> EnginePlan:
     """Say what is to be done with `sources`; without a tokenizer, for a look at the rows themselves.
+
+    Args:
+        data: how rows become tokens.
+        sources: which rows.
+        stage: which tokens carry a loss.
+        tokenizer: makes ids.
+        config_dir: where relative paths are looked for when the working directory has no such file.
+        cache: folder of prepared data.
+        augment_seed: seed of the altered copies; None makes none, as for rows to evaluate on.
 
     Raises:
         DataError: a source has no files, or its format can't be told.
@@ -100,6 +112,8 @@ def make_plan(
         fallback, slow_template = _add_template(plan, data, tokenizer, config_dir, cache)
     if "text" in kinds:
         plan["encode"]["add_bos_to_text"] = tokenizer.bos_id is not None and _adds_bos(tokenizer)
+    if augment_seed is not None and data.augment:
+        plan["augment"] = augment_plan(data.augment, augment_seed, plan["tokenizer"]["special_tokens"], config_dir)
     return EnginePlan(json.dumps(plan), fallback, names, make_mix(data, sources), slow_template)
 
 
@@ -127,6 +141,28 @@ def make_mix(data: DataConfig, sources: Sequence[SourceConfig]) -> dict[str, Any
         weights = [1.0 if source.weight is None else source.weight for source in sources]
         mix |= {"mixing": data.mixing, "weights": weights, "temperature": data.temperature}
     return mix
+
+
+def augment_plan(
+    tables: Sequence[Augmentation], seed: int, special_tokens: Mapping[str, str], config_dir: Path | None
+) -> dict[str, Any]:
+    """The tables that the engine serves; numbers of copies run through all of them, those of endpoints too."""
+    ops = []
+    for first, table in numbered(tables):
+        if isinstance(table, EndpointAugmentation):
+            continue
+        op = {"kind": table.kind, "first": first, **table.model_dump()}
+        if op.get("dictionary"):
+            op["dictionary"] = str(locate(op["dictionary"], config_dir))
+        ops.append(op)
+    control = [text for text in special_tokens.values() if isinstance(text, str)]
+    return {"seed": seed & (2**64 - 1), "control": control, "ops": ops, "derived": []}
+
+
+def numbered(tables: Sequence[Augmentation]) -> list[tuple[int, Augmentation]]:
+    """Each table with the number of its first copy, from 1."""
+    firsts = [1 + sum(table.copies for table in tables[:index]) for index in range(len(tables))]
+    return list(zip(firsts, tables, strict=True))
 
 
 def locate(path: str, config_dir: Path | None) -> Path:

@@ -80,8 +80,8 @@ def prepare(
     """
     begin = time.monotonic()
     cache = cache or paths.cache_folder()
-    made = [_make(data, data.train, stage, tokenizer, config_dir, cache, bus)]
     chosen_seed = (data.seed if data.seed is not None else seed) & (2**64 - 1)
+    made = [_make(data, data.train, stage, tokenizer, config_dir, cache, bus, augment_seed=chosen_seed)]
     fraction = 0.0 if data.eval else eval_fraction
     if data.eval:
         made.append(_make(data, data.eval, stage, tokenizer, config_dir, cache, bus))
@@ -160,8 +160,9 @@ def _make(
     config_dir: Path | None,
     cache: Path,
     bus: Bus,
+    augment_seed: int | None = None,
 ) -> _Made:
-    plan = make_plan(data, sources, stage, tokenizer, config_dir=config_dir, cache=cache)
+    plan = make_plan(data, sources, stage, tokenizer, config_dir=config_dir, cache=cache, augment_seed=augment_seed)
     progress = engine().Progress()
     with Watch(progress, bus):
         found = engine().prepare(plan.json, progress, plan.fallback)

@@ -1,7 +1,10 @@
 //! From a plan and a row to the row's copies.
 
+use std::borrow::Cow;
+
 use fastft_record::Document;
 
+use crate::derived::Derived;
 use crate::dice::Dice;
 use crate::guard::Guard;
 use crate::plan::{AugmentError, AugmentPlan, Kind, OpPlan};
@@ -12,7 +15,7 @@ pub struct Copy {
     /// Its number among all copies that the plan could make of the row, from 1: the store's `variant`.
     pub variant: u16,
     /// What altered it, as the books count it.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// What it is now.
     pub document: Document,
 }
@@ -24,6 +27,7 @@ pub struct Augmenter {
     guard: Guard,
     /// Each with its number among those of its kind, so that another kind before it changes nothing.
     ops: Vec<(u64, OpPlan)>,
+    derived: Vec<Derived>,
 }
 
 impl Augmenter {
@@ -42,16 +46,24 @@ impl Augmenter {
             }
             ops.push((nth, op));
         }
-        Ok(Self { seed: plan.seed, guard: Guard::new(&plan.control)?, ops })
+        let derived = plan.derived.iter().map(|path| Derived::open(path)).collect::<Result<_, _>>()?;
+        Ok(Self { seed: plan.seed, guard: Guard::new(&plan.control)?, ops, derived })
     }
 
     /// The copies of a row, in the order of their numbers.
     ///
     /// `row_hash` is the hash of the row's bytes as the store has it. A copy that would be equal to
     /// the row or to one before it is not made.
-    #[must_use]
-    pub fn copies(&self, document: &Document, row_hash: u64) -> Vec<Copy> {
+    ///
+    /// # Errors
+    /// A copy that was made beforehand can't be read.
+    pub fn copies(&self, document: &Document, row_hash: u64) -> Result<Vec<Copy>, AugmentError> {
         let mut copies: Vec<Copy> = Vec::new();
+        let mut add = |copy: Copy| {
+            if copy.document != *document && copies.iter().all(|known| known.document != copy.document) {
+                copies.push(copy);
+            }
+        };
         for (nth, op) in &self.ops {
             for number in 0..op.copies {
                 let kind = op.kind.name();
@@ -59,13 +71,16 @@ impl Augmenter {
                 if !Dice::new(&key).chance(op.probability) {
                     continue;
                 }
-                let Some(altered) = self.alter(op, document, &key) else { continue };
-                if copies.iter().all(|copy| copy.document != altered) {
-                    copies.push(Copy { variant: op.first + number, kind, document: altered });
+                if let Some(document) = self.alter(op, document, &key) {
+                    add(Copy { variant: op.first + number, kind: kind.into(), document });
                 }
             }
         }
-        copies
+        for derived in &self.derived {
+            derived.copies(row_hash)?.into_iter().for_each(&mut add);
+        }
+        copies.sort_by_key(|copy| copy.variant);
+        Ok(copies)
     }
 
     /// The document with every text of the op's roles altered; None when none is other than before.

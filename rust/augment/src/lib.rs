@@ -10,6 +10,7 @@
 
 pub mod augmenter;
 pub mod characters;
+pub mod derived;
 pub mod dice;
 pub mod dictionary;
 pub mod guard;
@@ -22,5 +23,6 @@ pub mod wordnet;
 pub mod words;
 
 pub use augmenter::{Augmenter, Copy};
+pub use derived::Derived;
 pub use dictionary::Dictionary;
 pub use plan::{AugmentError, AugmentPlan, Kind, OpPlan, Role};

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use fastft_augment::{AugmentPlan, Augmenter, Copy};
+use fastft_augment::{AugmentPlan, Augmenter, Copy, derived};
 use fastft_record::{Conversation, Document, Message};
 use proptest::prelude::*;
 use serde_json::json;
@@ -37,7 +37,7 @@ static MADE: LazyLock<Vec<[Augmenter; 4]>> = LazyLock::new(|| {
 });
 
 fn made(rate: usize, seed: usize, document: &Document, hash: u64) -> Vec<Copy> {
-    MADE[seed][rate].copies(document, hash)
+    MADE[seed][rate].copies(document, hash).unwrap()
 }
 
 fn talk(user: &str, answer: &str) -> Document {
@@ -111,7 +111,7 @@ fn rows_numbers_and_seeds_give_other_copies() {
     assert_ne!(one, made(1, 2, &document, 1));
     assert_eq!(one[..4].iter().map(|copy| copy.variant).collect::<Vec<_>>(), [1, 2, 3, 4]);
     assert_eq!(
-        one[..4].iter().map(|copy| copy.kind).collect::<Vec<_>>(),
+        one[..4].iter().map(|copy| &*copy.kind).collect::<Vec<_>>(),
         ["characters", "characters", "words", "words"]
     );
 }
@@ -122,7 +122,7 @@ fn a_table_of_another_kind_before_it_changes_no_bytes() {
     let both = made(1, 1, &document, 1);
     let mut ops = all_kinds(0.1, 2, &["text"]);
     ops.as_array_mut().unwrap().remove(0);
-    let alone = Augmenter::new(&plan(1, &ops)).unwrap().copies(&document, 1);
+    let alone = Augmenter::new(&plan(1, &ops)).unwrap().copies(&document, 1).unwrap();
     assert_eq!(both[2..], alone[..]);
 }
 
@@ -133,7 +133,7 @@ fn half_of_the_rows_get_a_copy_when_that_is_asked() {
     ops.as_array_mut().unwrap().truncate(1);
     let augmenter = Augmenter::new(&plan(3, &ops)).unwrap();
     let document = talk("please tell me about the weather", "Sunny.");
-    let copies: usize = (0..2000).map(|hash| augmenter.copies(&document, hash).len()).sum();
+    let copies: usize = (0..2000).map(|hash| augmenter.copies(&document, hash).unwrap().len()).sum();
     assert!((900..1100).contains(&copies), "{copies}");
 }
 
@@ -142,10 +142,51 @@ fn control_tokens_of_the_tokenizer_are_kept() {
     let mut plan = plan(1, &all_kinds(0.9, 3, &["text"]));
     plan.control = vec!["begin of turn".into()];
     let augmenter = Augmenter::new(&plan).unwrap();
-    for copy in augmenter.copies(&Document::Text("well begin of turn is here".into()), 1) {
+    for copy in augmenter.copies(&Document::Text("well begin of turn is here".into()), 1).unwrap() {
         let Document::Text(text) = &copy.document else { panic!() };
         assert!(text.contains("begin of turn"), "{text}");
     }
+}
+
+#[test]
+fn the_key_depends_on_the_plan_and_on_what_the_files_hold() {
+    let path = std::env::temp_dir().join(format!("fastft-laws-{}.tsv", std::process::id()));
+    std::fs::write(&path, "big\tlarge\n").unwrap();
+    let mut ops = all_kinds(0.1, 1, &["user"]);
+    ops[3]["dictionary"] = json!(path);
+    let key = plan(1, &ops).key().unwrap();
+    assert_ne!(key, plan(2, &ops).key().unwrap());
+    std::fs::write(&path, "big\thuge\n").unwrap();
+    assert_ne!(key, plan(1, &ops).key().unwrap());
+    std::fs::write(&path, "big\tlarge\n").unwrap();
+    assert_eq!(key, plan(1, &ops).key().unwrap());
+    std::fs::remove_file(&path).unwrap();
+    assert!(plan(1, &ops).key().is_err());
+}
+
+#[test]
+fn copies_made_beforehand_stand_among_the_others() {
+    let path = std::env::temp_dir().join(format!("fastft-laws-{}.jsonl", std::process::id()));
+    let row = Document::Text("the quick brown fox".into());
+    let other = Document::Text("a fast fox of brown".into());
+    let lines = [(5, 2, &other), (5, 4, &row), (6, 1, &other)];
+    let text: Vec<String> = lines
+        .iter()
+        .map(|(hash, variant, row)| derived::line(*hash, *variant, "paraphrase", row).unwrap())
+        .collect();
+    std::fs::write(&path, text.join("\n")).unwrap();
+    let mut plan = plan(
+        1,
+        &json!([{"kind": "words", "first": 3, "copies": 1, "probability": 1.0, "roles": ["text"], "rate": 0.3, "edits": ["swap"]}]),
+    );
+    plan.derived = vec![path.clone()];
+    let copies = Augmenter::new(&plan).unwrap().copies(&row, 5).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    // the one that is equal to the row is no copy
+    assert_eq!(
+        copies.iter().map(|copy| (copy.variant, &*copy.kind)).collect::<Vec<_>>(),
+        [(2, "paraphrase"), (3, "words")]
+    );
 }
 
 #[test]
