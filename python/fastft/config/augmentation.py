@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fastft.config.section import Member
 from fastft.core.errors import Problem
@@ -69,3 +69,15 @@ class EndpointAugmentation(Augmentation):
     """End with an error rather than send more requests than this; answers got so far are kept."""
     max_rejected: Annotated[float, Field(ge=0, le=1)] = 0.5
     """End with an error when more than this part of the answers can't be used."""
+    prompt: str = "{text}"
+    """What the model is asked."""
+
+    def steps(self, variant: int) -> list[str | None]:
+        """The languages that a text goes through, one request each; None stays in its own."""
+        return [None]
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> EndpointAugmentation:
+        if "{text}" not in self.prompt:
+            raise ValueError("`prompt` has no `{text}`, so the model would not see the text")
+        return self

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from fastft.config.cleaning import CleanConfig, DecontaminateConfig, DedupConfig
 from fastft.config.augmentation import AUGMENTATIONS, Augmentation
+from fastft.config.cleaning import CleanConfig, DecontaminateConfig, DedupConfig
 from fastft.config.kinds import (
     FORMATS,
     METHODS,

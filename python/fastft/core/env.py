@@ -46,6 +46,11 @@ def get(name: str) -> str | None:
     return os.environ.get(name) or None
 
 
+def named(name: str) -> str | None:
+    """The text of a variable that a config names, such as an API key; None when it is unset or empty."""
+    return os.environ.get(name) or None
+
+
 def cache() -> str | None:
     """`FASTFT_CACHE`; `paths.cache_folder` has the rest of the rule."""
     return get("FASTFT_CACHE")

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastft.config.augmentation import EndpointAugmentation
+from fastft.core.errors import ConfigError, Problem
 from fastft.data import dataset_info
 from fastft.data.cleaning import clean_plan
-from fastft.config.augmentation import EndpointAugmentation
 from fastft.data.engine import engine
 
 if TYPE_CHECKING:
@@ -113,6 +114,8 @@ def make_plan(
     if "text" in kinds:
         plan["encode"]["add_bos_to_text"] = tokenizer.bos_id is not None and _adds_bos(tokenizer)
     if augment_seed is not None and data.augment:
+        if kinds == {"text"}:
+            _need_text(data.augment)
         plan["augment"] = augment_plan(data.augment, augment_seed, plan["tokenizer"]["special_tokens"], config_dir)
     return EnginePlan(json.dumps(plan), fallback, names, make_mix(data, sources), slow_template)
 
@@ -157,6 +160,22 @@ def augment_plan(
         ops.append(op)
     control = [text for text in special_tokens.values() if isinstance(text, str)]
     return {"seed": seed & (2**64 - 1), "control": control, "ops": ops, "derived": []}
+
+
+def _need_text(tables: Sequence[Augmentation]) -> None:
+    """Refuse roles that plain text does not have: nothing would be altered."""
+    problems = [
+        Problem(
+            "data.no-such-role",
+            f"data.augment.{index}.roles",
+            f"`data.augment.{index}`: the rows are plain text, so there is nothing of {' or '.join(table.roles)} to alter",
+            'set `roles = ["text"]`',
+        )
+        for index, table in enumerate(tables)
+        if "text" not in table.roles
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def numbered(tables: Sequence[Augmentation]) -> list[tuple[int, Augmentation]]:

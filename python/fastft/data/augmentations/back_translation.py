@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fastft.config.augmentation import EndpointAugmentation
 
@@ -25,3 +25,13 @@ class BackTranslation(EndpointAugmentation, kind="back_translation"):
         "Answer with the translation and nothing else.\n\n{text}"
     )
     """What the model is asked; `{text}` stands for the text, `{language}` for the language wanted."""
+
+    def steps(self, variant: int) -> list[str | None]:
+        """See `EndpointAugmentation.steps`."""
+        return [self.languages[variant % len(self.languages)], self.language]
+
+    @model_validator(mode="after")
+    def _names_languages(self) -> BackTranslation:
+        if "{language}" not in self.prompt:
+            raise ValueError("`prompt` has no `{language}`, so the model would not know where to")
+        return self
