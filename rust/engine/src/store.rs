@@ -7,6 +7,7 @@ use fastft_pipeline::order::{self, Split};
 use fastft_pipeline::store;
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use crate::errors;
 
@@ -97,6 +98,12 @@ impl Store {
     fn kind(&self, index: usize) -> PyResult<(u8, u16)> {
         let document = self.at(index)?;
         Ok((self.inner.rank(document), self.inner.variant(document)))
+    }
+
+    /// Which documents of the store are on this side: little-endian uint32, ascending.
+    fn chosen<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        let bytes: Vec<u8> = self.documents.iter().flat_map(|document| document.to_le_bytes()).collect();
+        PyBytes::new(py, &bytes)
     }
 
     /// Where a document came from: `(source, file, row, line)`, numbers into the manifest.
