@@ -167,22 +167,20 @@ def to_megatron(
     for target in targets:
         _refuse_existing(target)
     with tempfile.TemporaryDirectory(dir=_parent(prefix), prefix=f".{prefix.name}.") as folder:
-        writers = [_Indexed(Path(folder) / str(number), kind) for number, kind in enumerate((ids_type, "uint8"))]
-        for batch in _batches(store, packing, tell):
-            ids, labels = batch.column("input_ids"), batch.column("labels")
-            trained = labels.values.to_numpy() != IGNORE
-            _check_plain(batch, trained, ids, loss_mask)
-            lengths = np.diff(ids.offsets.to_numpy())
-            writers[0].add(ids.values.to_numpy(), lengths)
-            if loss_mask == "file":
-                writers[1].add(trained, lengths)
-        for writer in writers:
-            writer.close()
+        with _Indexed(Path(folder) / "0", ids_type) as tokens, _Indexed(Path(folder) / "1", "uint8") as masks:
+            for batch in _batches(store, packing, tell):
+                ids, labels = batch.column("input_ids"), batch.column("labels")
+                trained = labels.values.to_numpy() != IGNORE
+                _check_plain(batch, trained, ids, loss_mask)
+                lengths = np.diff(ids.offsets.to_numpy())
+                tokens.add(ids.values.to_numpy(), lengths)
+                if loss_mask == "file":
+                    masks.add(trained, lengths)
         written = [Path(folder) / f"{number}.{ending}" for number in range(len(names)) for ending in ("bin", "idx")]
         for temporary, target in zip(written, targets, strict=True):  # the index last: without it there is no data set
             temporary.replace(target)
         paths.sync_folder(_parent(prefix))
-    return writers[0].count
+    return tokens.count
 
 
 class _Indexed:
@@ -200,7 +198,13 @@ class _Indexed:
         self._lengths.append(lengths.astype("<i4"))
         self.count += len(lengths)
 
-    def close(self) -> None:
+    def __enter__(self) -> _Indexed:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            self._bin.close()
+            return
         _sync(self._bin)
         lengths = np.concatenate(self._lengths) if self._lengths else np.empty(0, "<i4")
         pointers = np.zeros(len(lengths), "<i8")
