@@ -108,11 +108,12 @@ struct Line {
     row: Value,
 }
 
-/// What a first reading looks at.
+/// What a first reading looks at: all of it, so that the second finds nothing wrong.
 #[derive(Deserialize)]
 struct Head {
     hash: String,
     variant: u16,
+    row: Value,
 }
 
 /// A file of copies, looked up by the hashes of rows.
@@ -144,6 +145,7 @@ impl Derived {
             }
             let wrong = |reason: String| wrong(path, number, reason);
             let head: Head = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+            from_json(head.row).map_err(wrong)?;
             let hash = parse_hash(&head.hash).ok_or_else(|| wrong(format!("`{}` is no hash", head.hash)))?;
             let short = u32::try_from(len).map_err(|_| wrong("the line is too long".to_owned()))?;
             lines.push((hash, head.variant, number, place, short));
@@ -260,7 +262,8 @@ mod tests {
             |hash| derived.copies(hash).unwrap().iter().map(|copy| copy.variant).collect::<Vec<_>>();
         assert_eq!((variants(7), variants(u64::MAX), variants(8)), (vec![5, 7], vec![6, 8], vec![]));
         assert_eq!(derived.copies(7).unwrap()[0].document, documents()[0]);
-        std::fs::write(&path, text + "{\"hash\": \"12\", \"variant\": 1}\n").unwrap();
+        std::fs::write(&path, text + "{\"hash\": \"12\", \"variant\": 1, \"row\": {\"text\": \"a\"}}\n")
+            .unwrap();
         assert!(Derived::open(&path).unwrap_err().to_string().ends_with(".jsonl:5: `12` is no hash"));
         std::fs::remove_file(&path).unwrap();
     }

@@ -1,8 +1,8 @@
 //! What copies are wanted: made by Python from `[[data.augment]]`, part of the engine's plan.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use fastft_record::{KeyHasher, TextRole};
+use fastft_record::TextRole;
 use serde::Deserialize;
 
 use crate::characters::Characters;
@@ -25,53 +25,6 @@ pub struct AugmentPlan {
     /// Files of copies that were made beforehand, see [`crate::derived`].
     #[serde(default)]
     pub derived: Vec<PathBuf>,
-}
-
-/// Raised whenever a plan would give other copies.
-const VERSION: u32 = 1;
-
-impl AugmentPlan {
-    /// What the copies depend on: the plan, and the content of the files that it names.
-    ///
-    /// # Errors
-    /// A file can't be read.
-    pub fn key(&self) -> Result<String, AugmentError> {
-        let mut plan = self.clone();
-        let mut hasher = KeyHasher::new("fastft copies");
-        hasher.field("version", VERSION.to_le_bytes());
-        for path in plan.derived.drain(..) {
-            hasher.field("derived", content(&path)?);
-        }
-        for op in &mut plan.ops {
-            if let Kind::Synonyms(options) = &mut op.kind
-                && let Some(path) = options.dictionary.take()
-            {
-                hasher.field("dictionary", content(&path)?);
-            }
-        }
-        hasher.field("plan", format!("{plan:?}"));
-        Ok(hasher.key())
-    }
-}
-
-/// The digest of a file, or of the files of a folder.
-fn content(path: &Path) -> Result<String, AugmentError> {
-    let unreadable =
-        |error: std::io::Error| AugmentError::Unreadable { path: path.to_owned(), reason: error.to_string() };
-    let mut files = vec![path.to_owned()];
-    if path.is_dir() {
-        let entries = std::fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-        files = entries.map_err(unreadable)?.into_iter().map(|entry| entry.path()).collect();
-        files.retain(|file| file.is_file());
-        files.sort();
-    }
-    let mut digests = String::new();
-    for file in &files {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(std::fs::File::open(file).map_err(unreadable)?).map_err(unreadable)?;
-        digests += hasher.finalize().to_hex().as_str();
-    }
-    Ok(digests)
 }
 
 /// One way to alter a row.

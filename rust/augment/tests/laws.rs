@@ -149,22 +149,6 @@ fn control_tokens_of_the_tokenizer_are_kept() {
 }
 
 #[test]
-fn the_key_depends_on_the_plan_and_on_what_the_files_hold() {
-    let path = std::env::temp_dir().join(format!("fastft-laws-{}.tsv", std::process::id()));
-    std::fs::write(&path, "big\tlarge\n").unwrap();
-    let mut ops = all_kinds(0.1, 1, &["user"]);
-    ops[3]["dictionary"] = json!(path);
-    let key = plan(1, &ops).key().unwrap();
-    assert_ne!(key, plan(2, &ops).key().unwrap());
-    std::fs::write(&path, "big\thuge\n").unwrap();
-    assert_ne!(key, plan(1, &ops).key().unwrap());
-    std::fs::write(&path, "big\tlarge\n").unwrap();
-    assert_eq!(key, plan(1, &ops).key().unwrap());
-    std::fs::remove_file(&path).unwrap();
-    assert!(plan(1, &ops).key().is_err());
-}
-
-#[test]
 fn copies_made_beforehand_stand_among_the_others() {
     let path = std::env::temp_dir().join(format!("fastft-laws-{}.jsonl", std::process::id()));
     let row = Document::Text("the quick brown fox".into());

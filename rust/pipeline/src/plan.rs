@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use fastft_augment::AugmentPlan;
 use fastft_clean::{CleanPlan, DedupPlan};
 use serde::Deserialize;
 use serde_json::Value;
@@ -117,9 +116,6 @@ pub struct Plan {
     /// Which rows say the same; absent is off.
     #[serde(default)]
     pub dedup: Option<DedupPlan>,
-    /// Altered copies of rows; absent is none.
-    #[serde(default)]
-    pub augment: Option<AugmentPlan>,
     /// Folder of all token stores.
     pub cache: PathBuf,
 }

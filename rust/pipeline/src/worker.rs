@@ -234,7 +234,8 @@ impl<'a> Rules<'a> {
         let hash = hash(bytes);
         let mut copies = Vec::new();
         if let Some(augmenter) = &self.augmenter {
-            for copy in augmenter.copies(&document, hash) {
+            let made = augmenter.copies(&document, hash);
+            for copy in made.map_err(|error| RowError::new(Code::Json, error.to_string()))? {
                 // a copy that can't be encoded is no row that is lost
                 if let Ok((cut, _)) = self.encode(&copy.document) {
                     copies.push((copy.variant, cut));
