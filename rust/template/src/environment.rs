@@ -66,6 +66,7 @@ pub fn environment(now: Moment) -> Environment<'static> {
         })
     });
     env.add_function("__generation", generation);
+    crate::iterate::add(&mut env);
     env
 }
 

@@ -7,8 +7,10 @@
 
 mod date;
 mod environment;
+mod iterate;
 pub mod marks;
 mod python;
+mod rewrite;
 
 use fastft_record::{Conversation, Message};
 use minijinja::Environment;
@@ -40,10 +42,8 @@ impl Template {
     /// `TemplateError` with the line that `MiniJinja` can't read.
     pub fn compile(source: &str, special: &SpecialTokens, now: Moment) -> Result<Self, TemplateError> {
         let mut env = environment::environment(now);
-        let rewritten = marks::rewrite_generation(source);
-        let generation = rewritten.is_some();
-        env.add_template_owned("chat", rewritten.unwrap_or_else(|| source.to_owned()))
-            .map_err(|error| TemplateError(message(&error)))?;
+        let rewrite::Rewritten { source, generation } = rewrite::rewrite(source);
+        env.add_template_owned("chat", source).map_err(|error| TemplateError(message(&error)))?;
         Ok(Self { env, special: special.clone(), generation })
     }
 
@@ -175,6 +175,20 @@ mod tests {
     fn none_can_not_be_iterated_and_a_string_can() {
         let source = "{{ none is iterable }}{{ 'a' is iterable }}{{ [1] is iterable }}{{ 1 is iterable }}{{ tools is none }}";
         assert_eq!(render(source, &hello()).unwrap(), "FalseTrueTrueFalseTrue");
+    }
+
+    #[test]
+    fn loops_and_filters_refuse_none_and_generators_are_read_once() {
+        for source in [
+            "{% for x in tools %}{% endfor %}",
+            "{{ none | list }}",
+            "{{ [1] | map('string') | tojson }}",
+            "{{ [1] | select | length }}",
+        ] {
+            assert!(render(source, &hello()).is_err(), "{source}");
+        }
+        let source = "{% set g = [1, 2] | map('string') %}{{ g | join('+') }}{{ g | list }}{% for c in 'ab', 'c' %}{{ c }}{% endfor %}{% for c in 'de' %}{{ c }}{% endfor %}";
+        assert_eq!(render(source, &hello()).unwrap(), "1+2[]abcde");
     }
 
     #[test]

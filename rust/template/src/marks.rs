@@ -59,73 +59,6 @@ pub fn take(text: &str, marks: Marks) -> (String, Vec<(usize, usize)>) {
     (out, spans)
 }
 
-/// Rewrite `{% generation %}` blocks to calls of the native function that brackets their text.
-///
-/// Returns None when the template has no such block, so that it is compiled as it stands.
-pub fn rewrite_generation(source: &str) -> Option<String> {
-    let mut out = String::with_capacity(source.len() + 64);
-    let mut found = false;
-    let mut raw = false;
-    let mut rest = source;
-    while let Some(at) = rest.find("{%").into_iter().chain(rest.find("{#")).chain(rest.find("{{")).min() {
-        let (before, tag) = rest.split_at(at);
-        out.push_str(before);
-        let end = tag_end(tag, raw);
-        let (tag, after) = tag.split_at(end);
-        let inner = tag.strip_prefix("{%").and_then(|tag| tag.strip_suffix("%}"));
-        let (left, name, right) = inner.map_or(("", "", ""), trimmed);
-        match name {
-            "raw" => raw = true,
-            "endraw" => raw = false,
-            _ => {}
-        }
-        match name {
-            "generation" if !raw => {
-                found = true;
-                out.extend(["{%", left, " call __generation() ", right, "%}"]);
-            }
-            "endgeneration" if !raw => out.extend(["{%", left, " endcall ", right, "%}"]),
-            _ => out.push_str(tag),
-        }
-        rest = after;
-    }
-    out.push_str(rest);
-    found.then_some(out)
-}
-
-/// The whitespace controls around a tag's words, and the words.
-fn trimmed(inner: &str) -> (&str, &str, &str) {
-    let left = if inner.starts_with(['-', '+']) { &inner[..1] } else { "" };
-    let inner = &inner[left.len()..];
-    let right = if inner.ends_with(['-', '+']) { &inner[inner.len() - 1..] } else { "" };
-    (left, inner[..inner.len() - right.len()].trim(), right)
-}
-
-/// Bytes of the tag that `text` begins with; quotes hide what looks like an end.
-fn tag_end(text: &str, raw: bool) -> usize {
-    let close = match &text[..2] {
-        "{%" => "%}",
-        "{{" => "}}",
-        _ => return text.find("#}").map_or(text.len(), |at| at + 2),
-    };
-    if raw && !text[2..].trim_start_matches(['-', '+']).trim_start().starts_with("endraw") {
-        return 2;
-    }
-    let mut quote = None;
-    let mut escaped = false;
-    for (at, c) in text.char_indices().skip(2) {
-        match quote {
-            Some(_) if escaped => escaped = false,
-            Some(_) if c == '\\' => escaped = true,
-            Some(open) if c == open => quote = None,
-            None if c == '"' || c == '\'' => quote = Some(c),
-            None if text[at..].starts_with(close) => return at + 2,
-            _ => {}
-        }
-    }
-    text.len()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,17 +72,6 @@ mod tests {
         assert_eq!((first.open, first.close, second.open), ('\u{FDD1}', '\u{FDD4}', '\u{FDD5}'));
         let all: String = ('\u{FDD0}'..='\u{FDEF}').collect();
         assert!(choose([all.as_str()].into_iter()).is_none());
-    }
-
-    #[test]
-    fn only_real_tags_are_rewritten() {
-        let source = "{# {% generation %} #}{{ '{% generation %}' }}{% raw %}{% generation %}{% endraw %}";
-        assert_eq!(rewrite_generation(source), None);
-        let source = "{%- generation -%}a{{ \"%}\" }}{%endgeneration%}b";
-        assert_eq!(
-            rewrite_generation(source).unwrap(),
-            "{%- call __generation() -%}a{{ \"%}\" }}{% endcall %}b"
-        );
     }
 
     proptest! {

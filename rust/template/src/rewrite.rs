@@ -1,0 +1,170 @@
+//! Changes to a template's source before it is compiled.
+//!
+//! `{% generation %}` blocks become calls of a native function that brackets their text, and what a
+//! `{% for %}` runs over passes through `__each`, which refuses None and takes strings apart as
+//! Python does.
+
+/// A template's source as `MiniJinja` gets it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rewritten {
+    /// The source.
+    pub source: String,
+    /// Whether it has `{% generation %}` blocks.
+    pub generation: bool,
+}
+
+/// Rewrite a source; text, comments, raw blocks and strings stay as they are.
+pub fn rewrite(source: &str) -> Rewritten {
+    let mut out = String::with_capacity(source.len() + 64);
+    let mut generation = false;
+    let mut raw = false;
+    let mut rest = source;
+    while let Some(at) = rest.find("{%").into_iter().chain(rest.find("{#")).chain(rest.find("{{")).min() {
+        let (before, tag) = rest.split_at(at);
+        out.push_str(before);
+        let end = tag_end(tag, raw);
+        let (tag, after) = tag.split_at(end);
+        let inner = tag.strip_prefix("{%").and_then(|tag| tag.strip_suffix("%}"));
+        let (left, words, right) = inner.map_or(("", "", ""), trimmed);
+        match words {
+            "raw" => raw = true,
+            "endraw" => raw = false,
+            _ => {}
+        }
+        match words {
+            "generation" if !raw => {
+                generation = true;
+                out.extend(["{%", left, " call __generation() ", right, "%}"]);
+            }
+            "endgeneration" if !raw => out.extend(["{%", left, " endcall ", right, "%}"]),
+            _ => match (!raw).then(|| loop_parts(words)).flatten() {
+                Some((head, over, tail)) => {
+                    out.extend(["{%", left, " ", head, " __each(", over.trim(), ") ", tail, right, "%}"]);
+                }
+                None => out.push_str(tag),
+            },
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    Rewritten { source: out, generation }
+}
+
+/// `for x in`, what is looped over, and what stands behind it (`if ...`, `recursive`).
+fn loop_parts(words: &str) -> Option<(&str, &str, &str)> {
+    if !words.strip_prefix("for")?.starts_with(char::is_whitespace) {
+        return None;
+    }
+    let over = keyword(words, 3, &["in"])? + 2;
+    let tail = keyword(words, over, &["if", "recursive"]).unwrap_or(words.len());
+    (!words[over..tail].trim().is_empty()).then(|| (&words[..over], &words[over..tail], &words[tail..]))
+}
+
+/// Where the first of some words stands behind `from`, outside strings and brackets.
+fn keyword(text: &str, from: usize, words: &[&str]) -> Option<usize> {
+    let mut quotes = Quotes::default();
+    let mut depth = 0usize;
+    let mut before = ' ';
+    for (at, c) in text.char_indices().skip_while(|(at, _)| *at < from) {
+        let inside = quotes.step(c);
+        match c {
+            _ if inside => {}
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            _ if depth == 0 && !is_word(before) => {
+                let found = |word: &&&str| {
+                    text[at..].strip_prefix(**word).is_some_and(|rest| !rest.starts_with(is_word))
+                };
+                if words.iter().any(|word| found(&word)) {
+                    return Some(at);
+                }
+            }
+            _ => {}
+        }
+        before = c;
+    }
+    None
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_' || c == '.'
+}
+
+/// Whether a character is inside a string literal.
+#[derive(Default)]
+struct Quotes {
+    open: Option<char>,
+    escaped: bool,
+}
+
+impl Quotes {
+    /// Take the next character; true for those of a literal, its quotes included.
+    fn step(&mut self, c: char) -> bool {
+        match self.open {
+            Some(_) if self.escaped => self.escaped = false,
+            Some(_) if c == '\\' => self.escaped = true,
+            Some(open) if c == open => self.open = None,
+            Some(_) => {}
+            None if c == '"' || c == '\'' => self.open = Some(c),
+            None => return false,
+        }
+        true
+    }
+}
+
+/// The whitespace controls around a tag's words, and the words.
+fn trimmed(inner: &str) -> (&str, &str, &str) {
+    let left = if inner.starts_with(['-', '+']) { &inner[..1] } else { "" };
+    let inner = &inner[left.len()..];
+    let right = if inner.ends_with(['-', '+']) { &inner[inner.len() - 1..] } else { "" };
+    (left, inner[..inner.len() - right.len()].trim(), right)
+}
+
+/// Bytes of the tag that `text` begins with; quotes hide what looks like an end.
+fn tag_end(text: &str, raw: bool) -> usize {
+    let close = match &text[..2] {
+        "{%" => "%}",
+        "{{" => "}}",
+        _ => return text.find("#}").map_or(text.len(), |at| at + 2),
+    };
+    if raw && !text[2..].trim_start_matches(['-', '+']).trim_start().starts_with("endraw") {
+        return 2;
+    }
+    let mut quotes = Quotes::default();
+    for (at, c) in text.char_indices().skip(2) {
+        if !quotes.step(c) && text[at..].starts_with(close) {
+            return at + 2;
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_real_tags_are_rewritten() {
+        let source = "{# {% generation %} #}{{ '{% for a in b %}' }}{% raw %}{% generation %}{% endraw %}";
+        assert_eq!(rewrite(source), Rewritten { source: source.into(), generation: false });
+        let source = "{%- generation -%}a{{ \"%}\" }}{%endgeneration%}b";
+        let expected = "{%- call __generation() -%}a{{ \"%}\" }}{% endcall %}b";
+        assert_eq!(rewrite(source), Rewritten { source: expected.into(), generation: true });
+    }
+
+    #[test]
+    fn what_is_looped_over_is_checked() {
+        for (source, expected) in [
+            ("{%- for m in messages -%}", "{%- for m in __each(messages) -%}"),
+            ("{% for k, v in a.items() if k in b %}", "{% for k, v in __each(a.items()) if k in b%}"),
+            (
+                "{%for x in [' if ', y if z else 1] recursive%}",
+                "{% for x in __each([' if ', y if z else 1]) recursive%}",
+            ),
+            ("{% for in_x in x.if_y %}", "{% for in_x in __each(x.if_y) %}"),
+            ("{% set for = 1 %}", "{% set for = 1 %}"),
+        ] {
+            assert_eq!(rewrite(source).source, expected);
+        }
+    }
+}
