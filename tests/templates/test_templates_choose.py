@@ -11,7 +11,7 @@ import pytest
 
 from fastft.config.kinds import TokenizerFiles
 from fastft.core.errors import ConfigError, DataError
-from fastft.data.templates import builtin, choose
+from fastft.data.templates import builtin, catalog, choose, table
 
 # Renders, but prints `undefined` differently from Jinja: loops over None are refused there and run here.
 DIFFERS = (
@@ -35,7 +35,7 @@ def test_a_tokenizer_without_template_is_an_error_with_a_way_out(tmp_path):
         choose("auto", files(None, tmp_path), cache=tmp_path)
     assert str(caught.value) == (
         "error[data.no-template]: the tokenizer has no chat template, and the rows are conversations\n"
-        "hint: set `data.template` to one of chatml, gemma, llama3, mistral, phi3, qwen3, smollm2, or to a `.jinja` file"
+        "hint: set `data.template` to a built-in one (`fastft data templates` lists them) or to a `.jinja` file"
     )
 
 
@@ -47,7 +47,7 @@ def test_built_in_templates_are_rendered_by_the_engine_and_mark_their_answers(na
 
 def test_a_name_that_is_nearly_right_is_guessed(tmp_path):
     with pytest.raises(ConfigError) as caught:
-        choose("qwen", files(None, tmp_path), cache=tmp_path)
+        choose("qwne3", files(None, tmp_path), cache=tmp_path)
     assert "did you mean `qwen3`?" in str(caught.value)
 
 
@@ -133,6 +133,44 @@ def test_a_broken_verdict_is_made_again(tmp_path):
     verdict.write_text("{", encoding="utf-8")
     assert choose("auto", files(PLAIN, tmp_path), cache=tmp_path).rendered_by == "rust"
     assert json.loads(verdict.read_text(encoding="utf-8"))["difference"] is None
+
+
+def test_the_fallback_prints_the_pinned_date_and_not_the_clock(tmp_path):
+    chosen = choose("auto", files("{{ strftime_now('%Y-%m-%d') }}" + DIFFERS, tmp_path), cache=tmp_path)
+    assert chosen.rendered_by == "python"
+    call = chosen.fallback.func
+    row = {"messages": [{"role": "user", "content": "hi"}], "tools": [], "add_generation_prompt": False}
+    text = call(chosen.source, {}, "2001-02-03", json.dumps(row))
+    assert text == "2001-02-03user: hi\n"
+    assert chosen.fallback(json.dumps(row)).startswith(chosen.today)
+
+
+def test_names_that_others_use_mean_built_in_templates(tmp_path):
+    names = [name for row in table() for name in (row.name, *row.aliases)]
+    assert len(names) == len(set(names)) >= 40
+    for name in ("default", "chatml", "llama2", "qwen2.5", "gemma3", "phi4", "deepseek3", "glm4", "yi", "vicuna"):
+        assert catalog.resolve(name) is not None
+    for name in ("zephyr", "alpaca", "baichuan2", "falcon", "cohere", "granite3", "olmo", "exaone", "solar"):
+        assert catalog.resolve(name) == name
+    assert catalog.resolve("nothing") is None
+    assert choose("llama3.1", files(None, tmp_path), cache=tmp_path).source == catalog.source("llama3")
+
+
+@pytest.mark.parametrize("row", table(), ids=lambda row: row.name)
+def test_the_table_says_what_the_template_does(row):
+    from fastft.data.templates._certify import render
+
+    special = {"bos_token": "<s>", "eos_token": "</s>"}
+    talk = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
+    text = render(catalog.source(row.name), special, talk, None, False)
+    assert any(text.rstrip().endswith(end.replace("{eos}", "</s>")) for end in (*row.end, "{eos}"))
+    if row.default_system:
+        assert row.default_system in text
+    tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+    if row.tools:
+        assert "weather" in render(catalog.source(row.name), special, talk, [tool], False)
+    thought = [talk[0], {**talk[1], "reasoning_content": "hm"}]
+    assert ("hm" in render(catalog.source(row.name), special, thought, None, False)) == row.thinking
 
 
 def test_official_templates_get_the_built_in_twin_that_marks_answers(tmp_path):

@@ -83,8 +83,10 @@ class DataConfig(Section):
     """Chat template: `auto` is the tokenizer's own; a built-in name; or a path to a `.jinja` file."""
     max_length: Annotated[int, Field(ge=8)] = 2048
     """Tokens of the longest row, and of a packed window."""
-    truncate: Literal["drop", "error", "right", "left", "turns", "split"] = "drop"
-    """What becomes of a longer row. Cut rows keep their end token; every cut is counted. `split` is for text."""
+    truncate: Literal["drop", "error", "right", "left", "middle", "turns", "split", "llamafactory"] = "drop"
+    """What becomes of a longer row. Cut rows keep their end token; every cut is counted. `turns` leaves out the
+    oldest questions with their answers, `middle` what is between beginning and end, `llamafactory` shares the room
+    between question and answer as that program does; `split` is for text. Of pairs only the prompt is cut."""
     packing: Literal["best-fit", "none"] = "best-fit"
     """`best-fit` lays whole rows end to end in windows of `max_length`, attention kept apart; `none` is one row a window."""
     special_in_text: Literal["plain", "parse"] = "plain"
@@ -103,8 +105,9 @@ class DataConfig(Section):
     lanes: Annotated[int, Field(ge=1, le=1024)] = 8
     """Streams that windows of `block` order come from in turn. Each process reads the lanes it needs: let the number
     of processes divide them."""
-    thinking: Literal["keep", "strip", "mask_empty"] = "keep"
-    """Thinking blocks in answers: trained, removed, or trained unless empty."""
+    thinking: Literal["keep", "strip", "mask_empty"] = "mask_empty"
+    """Thinking blocks in answers: `keep` trains them as they are printed; `mask_empty` all but empty ones, which would
+    teach not to think; `strip` removes them before the template sees the row."""
     clean: CleanConfig | None = None
     decontaminate: DecontaminateConfig | None = None
     dedup: DedupConfig | None = None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fastft.config.kinds import Objective, Parts
     from fastft.config.schema import RunConfig
 
-_TRAIN_ON = {"response": "responses", "last_response": "last_response", "all": "all"}
+_TRAIN_ON = {"response": "responses", "last_response": "last_response", "all": "all", "per_message": "per_message"}
 
 
 class SFT(Stage, kind="sft"):
@@ -26,8 +26,9 @@ class SFT(Stage, kind="sft"):
 
     rows: ClassVar[Literal["conversation", "text"]] = "conversation"
 
-    loss_on: Literal["response", "last_response", "all"] = "response"
-    """Tokens that carry the loss: every answer, only the last one, or the whole conversation."""
+    loss_on: Literal["response", "last_response", "all", "per_message"] = "response"
+    """Tokens that carry the loss: every answer, only the last one, the whole conversation, or (`per_message`) exactly
+    the messages of which the row says so by `train` or `weight`, which always go before this rule."""
 
     def train_on(self) -> str:
         """Which tokens carry a loss, in the data engine's words."""

@@ -36,7 +36,6 @@ pub use noted::take_noted;
 pub use options::{EncodeOptions, SpecialInText, Thinking, TrainOn};
 
 use control::Controls;
-use repairs::Repair;
 use spans::{Spans, View};
 
 /// A document as tokens.
@@ -270,7 +269,6 @@ impl Encoder {
         }
         let conversation = self.shown(conversation);
         let Spans { marked, mut answers } = self.spans(&conversation, rule)?;
-        repairs::check_calls(&conversation, &marked.text)?;
         if self.options.thinking != Thinking::Keep {
             for answer in &mut answers {
                 answer.from += thinking::empty_block(&marked.text, answer.from, answer.to);
@@ -289,32 +287,34 @@ impl Encoder {
         Ok(Encoded { text: marked.text, ids: encoding.ids, trained, weights, rank: 0 })
     }
 
-    /// The rendering and its answers. A template that refuses the row as it stands is asked again
-    /// with the changes of `repairs.rs`, alone and together.
+    /// The rendering and its answers. As in `apply_chat_template`, `content` that is null is left
+    /// out. A template that refuses that, or prints no calls then, is asked again with the row as it
+    /// stands and with the changes of `repairs.rs`.
     fn spans(&self, conversation: &Conversation, rule: TrainOn) -> Result<Spans, RowError> {
-        let refused =
-            |found: &Result<Spans, RowError>| matches!(found, Err(error) if error.code == Code::Template);
-        let found = Spans::find(self, conversation, rule);
-        if !refused(&found) {
-            return found;
-        }
-        let repairs: [Repair; 2] = [repairs::without_null, repairs::with_empty_content];
-        let repaired: Vec<Conversation> = repairs.iter().filter_map(|repair| repair(conversation)).collect();
-        for repaired in &repaired {
-            let again = Spans::find(self, repaired, rule);
-            if !refused(&again) {
-                return again;
+        let absent = repairs::without_null(conversation);
+        let empty = repairs::with_empty_content(conversation);
+        let forms = || absent.iter().chain(std::iter::once(conversation)).chain(&empty);
+        let find = |form: &Conversation| {
+            let found = Spans::find(self, form, rule)?;
+            repairs::check_calls(form, &found.marked.text).map(|()| found)
+        };
+        let mut refusal = None;
+        for form in forms() {
+            match find(form) {
+                Err(error) if error.code == Code::Template => refusal = refusal.or(Some(error)),
+                found => return found,
             }
         }
-        for repaired in std::iter::once(conversation).chain(&repaired).filter_map(repairs::with_call_ids) {
-            let again = Spans::find(self, &repaired, rule);
-            if !refused(&again) {
-                self.counters.documents_with_new_ids.fetch_add(1, Ordering::Relaxed);
-                noted::note("documents_with_new_call_ids", 1);
-                return again;
+        for form in forms().filter_map(repairs::with_call_ids) {
+            match find(&form) {
+                Err(error) if error.code == Code::Template => {}
+                found => {
+                    self.counters.documents_with_new_ids.fetch_add(1, Ordering::Relaxed);
+                    return found;
+                }
             }
         }
-        found
+        Err(refusal.unwrap_or_else(|| RowError::new(Code::Template, "the row can't be rendered")))
     }
 
     const fn in_rust(&self) -> bool {

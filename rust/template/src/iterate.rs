@@ -14,8 +14,9 @@ pub fn add(env: &mut Environment<'static>) {
         ("reject", Value::from_function(filters::reject)),
         ("rejectattr", Value::from_function(filters::rejectattr)),
     ] {
-        wrap(env, name, builtin, |items| {
-            let items: Vec<Value> = items.try_iter()?.collect();
+        // of None Python makes an empty generator here
+        env.add_filter(name, move |state: &mut State, value: Value, rest: Rest<ValueOrKwargs>| {
+            let items: Vec<Value> = call(state, &builtin, value, rest)?.try_iter()?.collect();
             Ok(Value::make_one_shot_iterator(items.into_iter()))
         });
     }
@@ -27,23 +28,17 @@ pub fn add(env: &mut Environment<'static>) {
         ("unique", Value::from_function(filters::unique)),
         ("sort", Value::from_function(filters::sort)),
     ] {
-        wrap(env, name, builtin, Ok);
+        env.add_filter(name, move |state: &mut State, value: Value, rest: Rest<ValueOrKwargs>| {
+            refuse_none(&value)?;
+            call(state, &builtin, value, rest)
+        });
     }
 }
 
-/// A filter that refuses None, and what becomes of its result.
-fn wrap(
-    env: &mut Environment<'static>,
-    name: &'static str,
-    builtin: Value,
-    then: impl Fn(Value) -> Result<Value, Error> + Send + Sync + 'static,
-) {
-    env.add_filter(name, move |state: &mut State, value: Value, rest: Rest<ValueOrKwargs>| {
-        refuse_none(&value)?;
-        let mut args = vec![value];
-        args.extend(rest.into_values());
-        then(builtin.call(state, &args)?)
-    });
+fn call(state: &mut State, filter: &Value, value: Value, rest: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let mut args = vec![value];
+    args.extend(rest.into_values());
+    filter.call(state, &args)
 }
 
 /// What a `for` loops over; several values are a tuple.

@@ -1,7 +1,7 @@
 """Chat templates: which one a run uses, and proof that the engine renders it as transformers does.
 
     data.template = "auto"              the tokenizer's own
-                    "qwen3"             a built-in one, `<name>.jinja` in this folder
+                    "qwen3"             a built-in one: a file of this folder, see `catalog.py`
                     "my/chat.jinja"     a file
 
 Before a template is used, the engine's rendering of every conversation in `probes.py` is compared
@@ -14,6 +14,7 @@ built-in twin, compared with the tokenizer's own.
 
 from __future__ import annotations
 
-from fastft.data.templates.choose import ChosenTemplate, builtin, choose
+from fastft.data.templates.catalog import BuiltinTemplate, builtin, table
+from fastft.data.templates.choose import ChosenTemplate, choose
 
-__all__ = ["ChosenTemplate", "builtin", "choose"]
+__all__ = ["BuiltinTemplate", "ChosenTemplate", "builtin", "choose", "table"]

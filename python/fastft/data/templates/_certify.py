@@ -11,9 +11,16 @@ from fastft.data.templates import probes
 
 
 def render(
-    source: str, special: dict[str, str], messages: list[dict[str, Any]], tools: Any, add_generation_prompt: bool
+    source: str,
+    special: dict[str, str],
+    messages: list[dict[str, Any]],
+    tools: Any,
+    add_generation_prompt: bool,
+    today: str | None = None,
 ) -> str:
     """Render as `apply_chat_template(tokenize=False)` does.
+
+    `strftime_now` prints `today`, in ISO form, or the clock where that is absent.
 
     Raises:
         Exception: whatever the template raises.
@@ -21,6 +28,8 @@ def render(
     from transformers.utils.chat_template_utils import render_jinja_template
 
     tokens: dict[str, Any] = dict(special)
+    if today is not None:
+        tokens["strftime_now"] = datetime.datetime.fromisoformat(today).strftime
     rendered: Any = render_jinja_template(
         conversations=[messages],
         tools=tools,

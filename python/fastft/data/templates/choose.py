@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Literal
 from fastft.core import paths
 from fastft.core.errors import ConfigError, DataError, Problem
 from fastft.core.registry import closest
+from fastft.data.templates import catalog
 
 if TYPE_CHECKING:
     from fastft.config.kinds import TokenizerFiles
-
-FOLDER = Path(__file__).parent
 
 OFFICIAL: Mapping[str, str] = {
     "872be49dbb638044ad01b60388f48d469ff2980e5f0dccdc22ec907db54d0788": "smollm2",
@@ -62,11 +61,6 @@ class ChosenTemplate:
     reason: str | None = None
 
 
-def builtin() -> list[str]:
-    """Names of the built-in templates, sorted."""
-    return sorted(path.stem for path in FOLDER.glob("*.jinja"))
-
-
 def choose(
     name: str, tokenizer: TokenizerFiles, *, config_dir: Path | None = None, cache: Path | None = None
 ) -> ChosenTemplate:
@@ -101,7 +95,7 @@ def choose(
         source=source,
         special_tokens=special,
         rendered_by="rust" if in_rust else "python",
-        fallback=None if in_rust else functools.partial(_render, source, special),
+        fallback=None if in_rust else functools.partial(_render, source, special, today),
         mask="generation" if by_tags else "prefix",
         key=_hash({"source": source, "special": special, "by": "rust" if in_rust else _versions(), "today": today}),
         today=today,
@@ -115,14 +109,15 @@ def _sources(name: str, tokenizer: TokenizerFiles, config_dir: Path | None) -> t
         if tokenizer.chat_template is None:
             raise DataError(
                 "the tokenizer has no chat template, and the rows are conversations",
-                hint=f"set `data.template` to one of {', '.join(builtin())}, or to a `.jinja` file",
+                hint="set `data.template` to a built-in one (`fastft data templates` lists them) or to a `.jinja` file",
                 code="data.no-template",
             )
         own = tokenizer.chat_template
         twin = OFFICIAL.get(hashlib.sha256(own.strip().encode()).hexdigest())
-        return (own, own) if twin is None else (_read(FOLDER / f"{twin}.jinja"), own)
-    if name in builtin():
-        source = _read(FOLDER / f"{name}.jinja")
+        return (own, own) if twin is None else (catalog.source(twin), own)
+    known = catalog.resolve(name)
+    if known is not None:
+        source = catalog.source(known)
         return source, source
     for folder in (Path(), config_dir or Path()):
         path = folder / Path(name).expanduser()
@@ -134,9 +129,9 @@ def _sources(name: str, tokenizer: TokenizerFiles, config_dir: Path | None) -> t
             "config.template", "data.template", f"there is no file `{name}`", "give the path of a `.jinja` file"
         )
         raise ConfigError([problem])
-    near = closest(name, [*builtin(), "auto"])
-    known = f"`auto`, {', '.join(builtin())}, or a path to a `.jinja` file"
-    hint = f"did you mean `{near}`? known: {known}" if near else f"known: {known}"
+    near = closest(name, [*catalog.every_name(), "auto"])
+    forms = "`auto`, a built-in name (`fastft data templates` lists them), or a path to a `.jinja` file"
+    hint = f"did you mean `{near}`? known: {forms}" if near else f"known: {forms}"
     raise ConfigError([Problem("config.template", "data.template", f"there is no chat template `{name}`", hint)])
 
 
@@ -168,11 +163,11 @@ def _verdict(source: str, reference: str, special: dict[str, str], cache: Path |
     return verdict
 
 
-def _render(source: str, special: dict[str, str], row: str) -> str:
+def _render(source: str, special: dict[str, str], today: str | None, row: str) -> str:
     from fastft.data.templates._certify import render
 
     call = json.loads(row)
-    return render(source, special, call["messages"], call.get("tools"), call["add_generation_prompt"])
+    return render(source, special, call["messages"], call.get("tools"), call["add_generation_prompt"], today)
 
 
 def _versions() -> str:

@@ -5,9 +5,6 @@ use std::collections::BTreeMap;
 use fastft_record::{Code, Conversation, Message, RowError};
 use serde_json::Value;
 
-/// A change that makes another row of a refused one; None where there is nothing to change.
-pub type Repair = fn(&Conversation) -> Option<Conversation>;
-
 /// The conversation with null `content` left out, which `in` and `+` can't look into.
 pub fn without_null(conversation: &Conversation) -> Option<Conversation> {
     changed(conversation, |message| {
