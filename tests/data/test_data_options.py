@@ -362,7 +362,7 @@ def test_eval_sources_are_prepared_apart(kitchen: Kitchen, rows: Path, tmp_path:
 def test_a_template_that_transformers_has_to_render_is_told_once(kitchen: Kitchen, tmp_path: Path) -> None:
     differs = tmp_path / "differs.jinja"
     differs.write_text(
-        "{% for tool in tools %}{{ tool.name }}{% endfor %}"  # transformers refuses to loop over None
+        "{% for tool in tools %}{{ tool.name }}{% endfor %}{{ '' | safe + '>' }}"  # escaped by transformers
         "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}",
         "utf-8",
     )

@@ -13,9 +13,10 @@ from fastft.config.kinds import TokenizerFiles
 from fastft.core.errors import ConfigError, DataError
 from fastft.data.templates import builtin, catalog, choose, table
 
-# Renders, but prints `undefined` differently from Jinja: loops over None are refused there and run here.
+# Renders, but Python escapes what is added to a text that is marked as safe.
 DIFFERS = (
-    "{% for tool in tools %}{{ tool }}{% endfor %}{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    "{% for tool in tools %}{{ tool }}{% endfor %}{{ '' | safe + '>' }}"
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
 )
 PLAIN = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
 
@@ -68,10 +69,10 @@ def test_a_template_that_reads_differently_falls_back_to_transformers(tmp_path):
     chosen = choose("auto", files(DIFFERS, tmp_path), cache=tmp_path)
     assert chosen.rendered_by == "python"
     assert chosen.reason is not None
-    assert "where transformers has a refusal" in chosen.reason
+    assert "&gt;" in chosen.reason
     assert chosen.fallback is not None
     row = {"messages": [{"role": "user", "content": "hi"}], "tools": [{"a": 1}], "add_generation_prompt": False}
-    assert chosen.fallback(json.dumps(row)) == "{'a': 1}user: hi\n"
+    assert chosen.fallback(json.dumps(row)) == "{'a': 1}&gt;user: hi\n"
 
 
 def test_the_fallback_gives_the_engine_the_ids_of_transformers(tmp_path):
@@ -89,7 +90,7 @@ def test_the_fallback_gives_the_engine_the_ids_of_transformers(tmp_path):
     }
     text, ids, runs = engine.encode(json.dumps(row))
     assert ids == hf.apply_chat_template(row["messages"], tools=row["tools"], chat_template=DIFFERS)["input_ids"]
-    assert (text, runs) == ("{'a': 1}user: hi\nassistant: yes\n", [(0, len(ids))])
+    assert (text, runs) == ("{'a': 1}&gt;user: hi\nassistant: yes\n", [(0, len(ids))])
     with pytest.raises(
         ValueError, match="E_TEMPLATE: the chat template refuses the row: 'NoneType' object is not iterable"
     ):
@@ -141,7 +142,7 @@ def test_the_fallback_prints_the_pinned_date_and_not_the_clock(tmp_path):
     call = chosen.fallback.func
     row = {"messages": [{"role": "user", "content": "hi"}], "tools": [], "add_generation_prompt": False}
     text = call(chosen.source, {}, "2001-02-03", json.dumps(row))
-    assert text == "2001-02-03user: hi\n"
+    assert text == "2001-02-03&gt;user: hi\n"
     assert chosen.fallback(json.dumps(row)).startswith(chosen.today)
 
 

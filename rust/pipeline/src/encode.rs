@@ -294,27 +294,38 @@ impl Encoder {
         let absent = repairs::without_null(conversation);
         let empty = repairs::with_empty_content(conversation);
         let forms = || absent.iter().chain(std::iter::once(conversation)).chain(&empty);
-        let find = |form: &Conversation| {
-            let found = Spans::find(self, form, rule)?;
-            repairs::check_calls(form, &found.marked.text).map(|()| found)
+        let (mut refusal, mut unprinted) = (None, None);
+        let mut find = |form: &Conversation| -> Option<Result<Spans, RowError>> {
+            let found = match Spans::find(self, form, rule) {
+                Err(error) if error.code == Code::Template => {
+                    refusal.get_or_insert(error);
+                    return None;
+                }
+                found => found,
+            };
+            let printed =
+                found.as_ref().map_or(Ok(()), |found| repairs::check_calls(form, &found.marked.text));
+            match printed {
+                Ok(()) => Some(found),
+                Err(error) => {
+                    unprinted.get_or_insert(error);
+                    None
+                }
+            }
         };
-        let mut refusal = None;
         for form in forms() {
-            match find(form) {
-                Err(error) if error.code == Code::Template => refusal = refusal.or(Some(error)),
-                found => return found,
+            if let Some(found) = find(form) {
+                return found;
             }
         }
         for form in forms().filter_map(repairs::with_call_ids) {
-            match find(&form) {
-                Err(error) if error.code == Code::Template => {}
-                found => {
-                    self.counters.documents_with_new_ids.fetch_add(1, Ordering::Relaxed);
-                    return found;
-                }
+            if let Some(found) = find(&form) {
+                self.counters.documents_with_new_ids.fetch_add(1, Ordering::Relaxed);
+                return found;
             }
         }
-        Err(refusal.unwrap_or_else(|| RowError::new(Code::Template, "the row can't be rendered")))
+        let error = unprinted.or(refusal);
+        Err(error.unwrap_or_else(|| RowError::new(Code::Template, "the row can't be rendered")))
     }
 
     const fn in_rust(&self) -> bool {

@@ -58,7 +58,10 @@ def difference(source: str, reference: str, special: dict[str, str]) -> str | No
             )
             got = _or_error(template.render, row, prompt)
             if expected != got:
-                return f"probe {number} reads differently: {_shown(got)} where transformers has {_shown(expected)}"
+                at = _first_difference(got, expected)
+                return (
+                    f"probe {number} reads differently: {_shown(got, at)} where transformers has {_shown(expected, at)}"
+                )
     return None
 
 
@@ -83,5 +86,11 @@ def _or_error(function: Any, *arguments: Any) -> str | None:
     return text
 
 
-def _shown(text: str | None) -> str:
-    return "a refusal" if text is None else repr(text if len(text) < 200 else text[:200] + "...")
+def _first_difference(ours: str | None, theirs: str | None) -> int:
+    pairs = zip(ours or "", theirs or "", strict=False)
+    return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(ours or ""), len(theirs or "")))
+
+
+def _shown(text: str | None, at: int) -> str:
+    """A text from a little before the difference on."""
+    return "a refusal" if text is None else repr(text[max(0, at - 30) : at + 60])
