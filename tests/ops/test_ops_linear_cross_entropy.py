@@ -160,8 +160,33 @@ def test_opcheck_passes() -> None:
         arguments = (h, w, y, b, 2.0, 0.5, 0.1, *flags)
         held = [t if flag else t.detach() for t, flag in zip((h, w, b), flags, strict=True)]
         arguments = (held[0], held[1], y, held[2], 2.0, 0.5, 0.1, *flags)
-        result = torch.library.opcheck(torch.ops.fastft.linear_cross_entropy.default, arguments)
-        assert set(result.values()) == {"SUCCESS"}
+        for weights in ((), (torch.rand(len(y), dtype=torch.float64),)):
+            result = torch.library.opcheck(torch.ops.fastft.linear_cross_entropy.default, (*arguments, *weights))
+            assert set(result.values()) == {"SUCCESS"}
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_weights_multiply_each_targets_loss_and_its_gradients(small_chunks, options) -> None:
+    h, w, b, y = inputs()
+    weights = torch.linspace(0, 2, len(y), dtype=torch.float32)
+    got = linear_cross_entropy(h, w, y, bias=b, weights=weights, **options)
+    each = plain(h, w, y, bias=b, **{**options, "reduction": "none"})
+    expected = (each * weights).sum()
+    if options.get("reduction") == "mean":
+        expected = expected / weights[y != IGNORE].sum()
+    torch.testing.assert_close(got, expected)
+    assert torch.autograd.gradcheck(
+        lambda h, w, b: linear_cross_entropy(h, w, y, bias=b, weights=weights, **options), (h, w, b)
+    )
+    ones = linear_cross_entropy(h, w, y, bias=b, weights=torch.ones(len(y)), **options)
+    assert torch.equal(ones, linear_cross_entropy(h, w, y, bias=b, **options))
+
+
+def test_weights_of_another_shape_or_kind_are_refused() -> None:
+    h, w, _, y = inputs()
+    for weights in (torch.ones(3), torch.ones(len(y), dtype=torch.int64)):
+        with pytest.raises(ValueError, match="weights are"):
+            linear_cross_entropy(h, w, y, weights=weights)
 
 
 def test_token_log_probs_are_those_of_log_softmax(small_chunks) -> None:

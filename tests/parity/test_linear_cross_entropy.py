@@ -47,6 +47,22 @@ def test_it_is_no_further_from_the_truth_than_twice_plain_torch(dtype: torch.dty
         assert error <= allowed, f"{name}: {error:.3e} > {allowed:.3e}"
 
 
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_weighted_targets_are_torchs_own_weighted_cross_entropy(reduction: str) -> None:
+    """Torch weighs by class: weights that are a function of the target are the same thing."""
+    generator = torch.Generator().manual_seed(0)
+    h = torch.randn(240, 64, generator=generator, dtype=torch.float64).requires_grad_()
+    w = torch.randn(3_000, 64, generator=generator, dtype=torch.float64).mul(0.3).requires_grad_()
+    y = torch.randint(0, 3_000, (240,), generator=generator)
+    y[::3] = -100
+    of_class = torch.rand(3_000, generator=generator, dtype=torch.float64)
+    theirs = torch.nn.functional.cross_entropy(h @ w.t(), y, weight=of_class, reduction=reduction)
+    ours = linear_cross_entropy(h, w, y, weights=of_class[y.clamp(min=0)], reduction=reduction)
+    torch.testing.assert_close(ours, theirs)
+    for left, right in zip(torch.autograd.grad(ours, (h, w)), torch.autograd.grad(theirs, (h, w)), strict=True):
+        torch.testing.assert_close(left, right)
+
+
 def test_it_gives_the_same_bits_on_one_thread_and_on_two() -> None:
     generator = torch.Generator().manual_seed(0)
     h = torch.randn(600, 96, generator=generator).requires_grad_()

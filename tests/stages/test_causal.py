@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -59,6 +60,37 @@ def test_the_sum_is_that_of_each_document_alone_by_the_models_own_logits(kind):
     for a, b in zip(ours, theirs, strict=True):
         if b is not None:
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 * float(b.abs().max()) + 1e-7)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma2"])
+@pytest.mark.parametrize("chunked", [True, False])
+def test_weighted_targets_count_by_their_weight_and_the_divisor_is_their_sum(kind, chunked):
+    model = Full().attach(made(kind))
+    docs = tiny.documents([12, 31, 7])
+    plain = tiny.batch(docs)
+    weights = (torch.rand(plain.targets.shape, generator=torch.Generator().manual_seed(0)) * 2).where(
+        plain.targets != -100, torch.zeros(())
+    )
+    objective = CausalObjective(model)
+    objective._chunked = chunked
+    loss = objective.loss(model, replace(plain, weights=weights))
+    assert loss.weight == pytest.approx(float(weights.sum()))
+    expected, at = torch.zeros(()), 0
+    for ids, targets in docs:
+        logits = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0]
+        each = F.cross_entropy(logits, torch.tensor(targets), ignore_index=-100, reduction="none")
+        expected = expected + (each * weights[0, at : at + len(ids)]).sum()
+        at += len(ids)
+    torch.testing.assert_close(loss.total, expected, rtol=1e-5, atol=1e-4)
+    assert (loss.total - objective.loss(model, plain).total).abs() > 1e-3
+
+
+def test_the_self_test_sees_the_weights_of_its_slice():
+    batch = tiny.batch(tiny.documents([12, 31, 7]))
+    weights = torch.full(batch.targets.shape, 0.25)
+    piece = _causal._slice(replace(batch, weights=weights), 20)
+    assert piece.weights is not None
+    assert piece.weights.shape == piece.targets.shape
 
 
 def test_layouts_of_accumulation_give_one_gradient():

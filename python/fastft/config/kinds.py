@@ -135,12 +135,12 @@ class Loss:
 
     Attributes:
         total: scalar, the *sum* of the losses; the loop divides by the weight of the whole step.
-        weight: how many targets (or pairs) the sum runs over.
+        weight: how many targets (or pairs) the sum runs over, or what they weigh together.
         metrics: further sums over the same weight, averaged by the loop for the record.
     """
 
     total: Tensor
-    weight: int
+    weight: float
     metrics: Mapping[str, Tensor]
 
 

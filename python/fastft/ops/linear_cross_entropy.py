@@ -2,6 +2,7 @@
 
     z = softcap * tanh(scale * (h W^T + b) / softcap)        (softcap 0: z = scale * (h W^T + b))
     loss_t = (1 - e) (lse(z_t) - z_t[y_t]) + e (lse(z_t) - mean(z_t))        e: label smoothing
+    loss   = sum over t of a_t loss_t                                        a: weights, 1 if absent
 
 Rows without a target are dropped before the head sees them. The others pass in chunks of a
 fixed number of rows: logits are computed into one buffer, turned in place into their own
@@ -38,6 +39,7 @@ def linear_cross_entropy(
     softcap: float = 0.0,
     scale: float = 1.0,
     label_smoothing: float = 0.0,
+    weights: Tensor | None = None,
     reduction: Literal["sum", "mean"] = "sum",
 ) -> Tensor:
     """Cross entropy between `hidden @ weight.T` and the targets.
@@ -50,7 +52,8 @@ def linear_cross_entropy(
         softcap: logits are bent to stay within +-softcap; 0 is off.
         scale: factor on the logits, before the softcap.
         label_smoothing: share of the target spread evenly over the vocabulary, in [0, 1).
-        reduction: `mean` divides by the number of targets; it is nan when there is none.
+        weights: (T,) float, what each target's loss is multiplied by; absent is 1 for all. No gradient flows to it.
+        reduction: `mean` divides by the number of targets, or the sum of their weights; it is nan when that is 0.
 
     Returns:
         Scalar, float32 (float64 for float64 input). Gradients flow to `hidden`, `weight` and `bias`.
@@ -59,6 +62,8 @@ def linear_cross_entropy(
         ValueError: when shapes or dtypes do not fit together, or a target is outside the vocabulary.
     """
     _check(hidden, weight, targets, bias)
+    if weights is not None and (weights.shape != targets.shape or not weights.is_floating_point()):
+        raise ValueError(f"weights are ({targets.shape[0]},) float, not {tuple(weights.shape)} {weights.dtype}")
     if reduction not in ("sum", "mean"):
         raise ValueError(f"reduction is `sum` or `mean`, not `{reduction}`")
     if not 0.0 <= label_smoothing < 1.0:
@@ -66,8 +71,11 @@ def linear_cross_entropy(
     wanted = [
         torch.is_grad_enabled() and tensor is not None and tensor.requires_grad for tensor in (hidden, weight, bias)
     ]
-    total: Tensor = _op(hidden, weight, targets, bias, softcap, scale, label_smoothing, *wanted)[0]
-    return total if reduction == "sum" else total / (targets != IGNORE).sum()
+    total: Tensor = _op(hidden, weight, targets, bias, softcap, scale, label_smoothing, *wanted, weights)[0]
+    if reduction == "sum":
+        return total
+    counted = targets != IGNORE
+    return total / (counted.sum() if weights is None else weights[counted].sum().to(total.dtype))
 
 
 def token_log_probs(
@@ -167,6 +175,7 @@ def _reference(
     grad_hidden: bool,
     grad_weight: bool,
     grad_bias: bool,
+    weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     chunks = _Chunks(hidden, weight, targets, bias, softcap, scale)
     wide = chunks.accumulator
@@ -177,6 +186,7 @@ def _reference(
     d_bias = weight.new_zeros((weight.shape[0],) if grad_bias else (0,), dtype=wide)
     backward = grad_hidden or grad_weight or grad_bias
     every = chunks.rows.numel() == targets.numel()
+    a_N1 = None if weights is None else weights.index_select(0, chunks.rows).to(wide)[:, None]
     for at, z_CV, y_C in chunks:
         count, vocabulary = z_CV.shape
         y_C1 = y_C[:, None]
@@ -192,6 +202,8 @@ def _reference(
         loss_C1 = lse_C1 - picked_C1
         if mean_C1 is not None:
             loss_C1.mul_(1.0 - label_smoothing).add_(lse_C1 - mean_C1, alpha=label_smoothing)
+        if a_N1 is not None:
+            loss_C1.mul_(a_N1[at])
         total += loss_C1.sum()
         if not backward:
             continue
@@ -202,6 +214,8 @@ def _reference(
         if bend_CV is not None:
             z_CV.mul_(bend_CV)
         share_C1 = scale / sum_C1
+        if a_N1 is not None:
+            share_C1.mul_(a_N1[at])
         h_CH = chunks.h_NH[at]
         if grad_bias:
             d_bias.addmv_(z_CV.t(), share_C1.squeeze(1))
@@ -236,6 +250,7 @@ def _fake(
     grad_hidden: bool,
     grad_weight: bool,
     grad_bias: bool,
+    weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     wide = _accumulator(hidden)
     return (
@@ -255,12 +270,12 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 
 def _backward(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
     if grad is None:
-        return (None,) * 10
+        return (None,) * 11
     d_hidden, d_weight, d_bias = (
         (saved * grad).to(saved.dtype) if wanted else None
         for saved, wanted in zip(ctx.saved_tensors, ctx.wanted, strict=True)
     )
-    return d_hidden, d_weight, None, d_bias, None, None, None, None, None, None
+    return d_hidden, d_weight, None, d_bias, None, None, None, None, None, None, None
 
 
 def _accumulator(hidden: Tensor) -> torch.dtype:
@@ -280,7 +295,8 @@ def _check(hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None)
 
 _op = define(
     "linear_cross_entropy(Tensor hidden, Tensor weight, Tensor targets, Tensor? bias, float softcap, float scale, "
-    "float label_smoothing, bool grad_hidden, bool grad_weight, bool grad_bias) -> (Tensor, Tensor, Tensor, Tensor)",
+    "float label_smoothing, bool grad_hidden, bool grad_weight, bool grad_bias, Tensor? weights=None) "
+    "-> (Tensor, Tensor, Tensor, Tensor)",
     reference=_reference,
     fake=_fake,
 )

@@ -178,7 +178,7 @@ class Loop:
         batches = self.feed.next_step()
         total = torch.zeros((), dtype=torch.float64, device=self._device)
         metrics: dict[str, torch.Tensor] = {}
-        weight = 0
+        weight = 0.0
         for batch in batches:
             loss = self.objective.loss(self.model, batch.to(self._device))
             loss.total.backward()  # type: ignore[no-untyped-call]
@@ -195,7 +195,7 @@ class Loop:
             float(sum(b.num_targets for b in batches)),
         ]
         sums = self.strategy.sum([float(total), *counts, *(float(metrics.get(name, 0.0)) for name in names)])
-        weights = max(sums[1], 1.0)
+        weights = sums[1] or 1.0  # of weighted messages less than 1 can be all
         mean, norm = sums[0] / weights, self._clip(parameters, weights)
         if not (math.isfinite(mean) and math.isfinite(norm)):
             raise self._diverged(mean, norm, batches)
@@ -257,7 +257,7 @@ class Loop:
         if self.evaluation is None:
             return None
         begun = time.perf_counter()
-        total, weight = 0.0, 0
+        total, weight = 0.0, 0.0
         self.model.eval()
         with torch.no_grad():
             for batch in self.evaluation():
@@ -271,7 +271,7 @@ class Loop:
         self.progress.owed = sums[2] > 0
         if self.progress.owed:
             return None
-        mean = sums[0] / max(sums[1], 1.0)
+        mean = sums[0] / (sums[1] or 1.0)
         if not math.isfinite(mean):
             raise DivergedError(f"the evaluation after step {self.progress.step} has the loss {mean}")
         progress = self.progress

@@ -1,6 +1,8 @@
 """The objective of causal language models: cross entropy without the logits.
 
-    loss = - sum over t with a target of log softmax(softcap(scale * (W h_t + b)))[target_t]
+    loss = - sum over t with a target of a_t log softmax(softcap(scale * (W h_t + b)))[target_t]
+
+where a_t is 1 unless rows weigh their messages; the loop then divides by the sum of a_t.
 
 The model's body gives the hidden states h (T, H); the head W (V, H) is applied in chunks, to
 the positions that have a target only, inside `ops.linear_cross_entropy`, so `[tokens,
@@ -65,13 +67,14 @@ class CausalObjective:
         """Whether the self test let the chunked path pass; None before the first batch."""
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
-        """Score one micro-batch: the sum over its targets, and how many there are."""
+        """Score one micro-batch: the sum over its targets, and how many there are or what they weigh together."""
         base = base_model(model)
         with autocast(base):
             if self._chunked is None:
                 self._chunked = self._self_test(base, batch)
             total = self._chunked_loss(base, batch) if self._chunked else _full_loss(base, batch)
-        return Loss(total=total, weight=batch.num_targets, metrics={})
+        weight = batch.num_targets if batch.weights is None else float(batch.weights.sum(dtype=torch.float64))
+        return Loss(total=total, weight=weight, metrics={})
 
     def _chunked_loss(self, base: PreTrainedModel, batch: Batch) -> Tensor:
         hidden_TH = _hidden(base, batch)
@@ -83,6 +86,7 @@ class CausalObjective:
             bias=linear.bias,
             softcap=self._head.softcap,
             scale=self._head.scale,
+            weights=None if batch.weights is None else batch.weights[0],
             reduction="sum",
         )
 
@@ -139,7 +143,10 @@ def _full_loss(base: PreTrainedModel, batch: Batch) -> Tensor:
     """The same loss over the logits that the model itself returns."""
     inputs = packed_inputs(base, batch.position_ids, batch.cu_seqlens, batch.max_seqlen)
     logits = base(input_ids=batch.input_ids, **inputs).logits[0]
-    return F.cross_entropy(logits.float(), batch.targets[0], ignore_index=-100, reduction="sum")
+    if batch.weights is None:
+        return F.cross_entropy(logits.float(), batch.targets[0], ignore_index=-100, reduction="sum")
+    losses = F.cross_entropy(logits.float(), batch.targets[0], ignore_index=-100, reduction="none")
+    return (losses * batch.weights[0]).sum()
 
 
 def _slice(batch: Batch, tokens: int) -> Batch:
@@ -159,4 +166,5 @@ def _slice(batch: Batch, tokens: int) -> Batch:
         max_seqlen=max(b - a for a, b in pairwise(inside)),
         num_targets=int((targets != -100).sum()),
         windows=batch.windows,
+        weights=None if batch.weights is None else batch.weights[:, start:end],
     )

@@ -321,6 +321,7 @@ impl Encoder {
         for form in forms().filter_map(repairs::with_call_ids) {
             if let Some(found) = find(&form) {
                 self.counters.documents_with_new_ids.fetch_add(1, Ordering::Relaxed);
+                noted::note("documents_with_new_call_ids", 1);
                 return found;
             }
         }

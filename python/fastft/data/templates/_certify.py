@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 from typing import Any
 
 from fastft.data.engine import engine
 from fastft.data.templates import probes
+
+_CALL = re.compile(r"\bstrftime_now\s*\(")
+_DATE = re.compile(r"""\bstrftime_now\s*\(\s*(?P<quote>["'])(?P<format>[^"'\\]*)(?P=quote)\s*\)""")
 
 
 def render(
@@ -27,9 +31,9 @@ def render(
     """
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    tokens: dict[str, Any] = dict(special)
     if today is not None:
-        tokens["strftime_now"] = datetime.datetime.fromisoformat(today).strftime
+        source = _pinned(source, datetime.datetime.fromisoformat(today))
+    tokens: dict[str, Any] = dict(special)
     rendered: Any = render_jinja_template(
         conversations=[messages],
         tools=tools,
@@ -39,6 +43,18 @@ def render(
     )
     text: str = rendered[0][0]
     return text
+
+
+def _pinned(source: str, moment: datetime.datetime) -> str:
+    """The source with every date it prints as text: transformers lets no function in beside its own.
+
+    Raises:
+        ValueError: a date is printed in a format that is not a literal.
+    """
+    pinned = _DATE.sub(lambda call: json.dumps(moment.strftime(call["format"]), ensure_ascii=False), source)
+    if _CALL.search(pinned):
+        raise ValueError("the template prints the date in a format that is no literal, so it can't be pinned")
+    return pinned
 
 
 def difference(source: str, reference: str, special: dict[str, str]) -> str | None:
