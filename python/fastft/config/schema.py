@@ -23,7 +23,7 @@ from fastft.config.kinds import (
     Stage,
 )
 from fastft.config.section import OneOf, Section
-from fastft.core.units import parse_count
+from fastft.core.units import parse_count, parse_seconds
 
 
 def _tokens(value: Any) -> Any:
@@ -32,6 +32,10 @@ def _tokens(value: Any) -> Any:
 
 def _names(value: Any) -> Any:
     return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
+def _seconds(value: Any) -> Any:
+    return parse_seconds(value) if isinstance(value, str) else value
 
 
 class ModelConfig(Section):
@@ -191,6 +195,9 @@ class StrategyConfig(Section):
     """`auto` is `ddp` when several processes take part, else `single`."""
     processes: Annotated[int, Field(gt=0)] = 1
     """Processes on this machine that `fastft train` starts for `ddp`."""
+    timeout: Annotated[float, Field(gt=0), BeforeValidator(_seconds, json_schema_input_type=float | str)] = 600.0
+    """Seconds, also as `"10min"`, that a rank waits for the others in a step or a save before it gives up; preparing
+    data is not counted."""
 
 
 class LogConfig(Section):

@@ -24,6 +24,8 @@ VARIABLES: dict[str, str] = {
     "LOCAL_RANK": "this process's number on this machine; set by the launcher",
     "MASTER_ADDR": "where rank 0 listens; set by the launcher",
     "MASTER_PORT": "the port on which rank 0 listens; set by the launcher",
+    "TORCHELASTIC_USE_AGENT_STORE": "`True`: torchrun itself listens at MASTER_PORT; set by it",
+    "TORCHELASTIC_RESTART_COUNT": "how often torchrun has started the processes anew; set by it",
     "OMP_NUM_THREADS": "threads of one CPU op",
     "OMP_WAIT_POLICY": "`PASSIVE` unless set: threads that wait let others have the core",
     "HF_HUB_OFFLINE": "`1`: use hub files that are here already and never ask the network",
@@ -31,7 +33,7 @@ VARIABLES: dict[str, str] = {
     "SHELL": "the user's shell, for `fastft completion` without a name",
 }
 
-FOR_OTHERS = frozenset({"MASTER_ADDR", "MASTER_PORT", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "COLUMNS"})
+FOR_OTHERS = frozenset({"OMP_NUM_THREADS", "OMP_WAIT_POLICY", "COLUMNS"})
 """Those of them that libraries below us read; listed because a user of fastft meets them."""
 
 
@@ -100,6 +102,16 @@ def world_size() -> int:
 def local_rank() -> int:
     """This process's number on this machine."""
     return _number("LOCAL_RANK", 0)
+
+
+def launcher_holds_store() -> bool:
+    """Whether torchrun listens at MASTER_PORT, so that rank 0 must not."""
+    return get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+
+
+def restarts() -> int:
+    """How often the launcher has started the processes anew."""
+    return _number("TORCHELASTIC_RESTART_COUNT", 0)
 
 
 def launched() -> bool:

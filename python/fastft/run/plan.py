@@ -80,6 +80,7 @@ class Plan:
         estimated_bytes: memory of one rank at its highest, 0 when unknown.
         memory_bytes: memory that was free.
         steps: optimizer steps of the whole run, None before the data is known.
+        timeout_s: how long a rank waits for the others within a step or a save.
     """
 
     device: str
@@ -96,6 +97,7 @@ class Plan:
     estimated_bytes: int
     memory_bytes: int
     steps: int | None = None
+    timeout_s: float = 600.0
 
     def with_steps(self, steps: int) -> Plan:
         """The same plan, with the length of the run."""
@@ -200,6 +202,7 @@ def make_plan(
         estimated_bytes=fixed + micro * per_window,
         memory_bytes=device.free_bytes,
         steps=config.steps,
+        timeout_s=config.strategy.timeout,
     )
 
 

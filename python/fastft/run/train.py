@@ -16,7 +16,7 @@ from fastft.config.dump import dump
 from fastft.config.kinds import Parts
 from fastft.core.errors import ResourceError
 from fastft.core.events import Bus, ModelLoaded, RunEnded, RunStarted
-from fastft.core.paths import cache_folder
+from fastft.core.paths import alone, cache_folder
 from fastft.models.devices import devices
 from fastft.run import launch, record, rng, sinks
 from fastft.run import resume as _resume
@@ -202,6 +202,17 @@ def _plan(job: Job) -> Plan:
 
 
 def _prepare(job: Job, out: Path | None) -> Prepared | Streamed:
+    """Prepare the data, or find it: before there is a process group, and once on each machine.
+
+    Of several ranks on a machine one does the work, and the others wait for its lock to find what it made.
+    """
+    if job.place.world == 1:
+        return _prepared(job, out)
+    with alone(cache_folder() / "locks" / f"data-{_resume.config_key(job.config)}"):
+        return _prepared(job, out)
+
+
+def _prepared(job: Job, out: Path | None) -> Prepared | Streamed:
     config = job.config
     if config.data.streaming:
         return data.open_stream(

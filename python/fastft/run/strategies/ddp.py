@@ -10,6 +10,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from fastft.run.strategies.meeting import meet
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -20,12 +22,12 @@ if TYPE_CHECKING:
 _BUCKET_BYTES = 32 << 20
 """Gradients sent at once: large enough to fill the wire, small enough not to double the memory."""
 
-_TIMEOUT = timedelta(minutes=10)
-"""How long a rank waits for the others before it gives up: longer than any step or save."""
-
 
 class Ddp:
-    """Joins the process group that the environment names, over NCCL on GPUs and gloo on CPUs."""
+    """Joins the process group that the environment names, over NCCL on GPUs and gloo on CPUs.
+
+    The group is made when all ranks are here, whose data are prepared by then; see `meeting.py`.
+    """
 
     def __init__(self, plan: Plan) -> None:
         import torch
@@ -36,7 +38,9 @@ class Ddp:
         if self._device.type == "cuda":
             torch.cuda.set_device(self._device)
         backend = "nccl" if self._device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, rank=self.rank, world_size=self.world, timeout=_TIMEOUT)
+        timeout = timedelta(seconds=plan.timeout_s)
+        store = meet(self.rank, self.world, timeout)
+        dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.world, timeout=timeout)
 
     def prepare(self, model: nn.Module) -> None:
         """Send the trained weights of rank 0 to all."""

@@ -1,0 +1,146 @@
+"""No process group while data is prepared: ranks wait without one, as long as it takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastft.core.paths import alone
+from fastft.run.registry import Run
+
+TIMEOUT_S = 2.0
+SLOW_TEMPLATE = (
+    "{% for message in messages %}<|{{ message['role'] }}|>\n"
+    "{{ message['content'].translate({}) }}<eos>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+"""A method that only Python's strings have: every row is rendered by transformers, which takes its time."""
+
+
+def _write(folder: Path, model: Path, count: int) -> Path:
+    rows = ({"instruction": f"Say {n}", "output": f"one {n} two"} for n in range(count))
+    (folder / "many.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "slow.jinja").write_text(SLOW_TEMPLATE)
+    config = folder / "run.toml"
+    config.write_text(
+        f"""
+steps = 2
+device = "cpu"
+[model]
+path = "{model}"
+[data]
+train = [{{path = "{folder / "many.jsonl"}", format = {{kind = "alpaca"}}}}]
+template = "{folder / "slow.jinja"}"
+max_length = 64
+threads = 1
+[stage]
+kind = "sft"
+[method]
+kind = "lora"
+rank = 4
+[optimizer]
+kind = "adamw"
+[batch]
+windows = 2
+[log]
+tensorboard = false
+[strategy]
+kind = "ddp"
+timeout = {TIMEOUT_S}
+"""
+    )
+    return config
+
+
+def _port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _rank(rank: int, port: int, config: Path, out: Path, cache: Path) -> subprocess.Popen[str]:
+    env = {
+        **os.environ,
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "GLOO_SOCKET_IFNAME": "lo",
+        "FASTFT_CACHE": str(cache),
+        "OMP_NUM_THREADS": "1",
+    }
+    words = [sys.executable, "-m", "fastft", "train", str(config), "--out", str(out)]
+    return subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_a_rank_that_prepares_longer_than_the_timeout_is_waited_for(tmp_path: Path, tiny: Path) -> None:
+    """Two machines: rank 1 finds its data ready, rank 0 needs several times the group's timeout to prepare them."""
+    config = _write(tmp_path, tiny, 12_000)
+    caches = [tmp_path / "cache-0", tmp_path / "cache-1"]
+    warm = {**os.environ, "FASTFT_CACHE": str(caches[1])}
+    subprocess.run(
+        [sys.executable, "-m", "fastft", "data", "prepare", str(config)], env=warm, check=True, capture_output=True
+    )
+    port, out = _port(), tmp_path / "run"
+    ranks = [_rank(rank, port, config, out, caches[rank]) for rank in range(2)]
+    answers = [process.communicate(timeout=240) for process in ranks]
+    assert [process.returncode for process in ranks] == [0, 0], "\n".join(err for _, err in answers)
+    record = Run(out).record
+    assert record["status"] == "finished"
+    assert record["plan"]["timeout_s"] == TIMEOUT_S
+    assert record["data"]["seconds"] > 2 * TIMEOUT_S, "the preparation was too fast to prove anything"
+    assert "data.template-in-python" in answers[0][1]
+
+
+@pytest.mark.slow
+def test_a_rank_that_waits_heeds_a_signal(tmp_path: Path, tiny: Path) -> None:
+    config = _write(tmp_path, tiny, 20)
+    waiting = _rank(1, _port(), config, tmp_path / "run", tmp_path / "cache")
+    deadline = time.monotonic() + 120
+    tokens = tmp_path / "cache" / "tokens"
+    while time.monotonic() < deadline and not (tokens.is_dir() and list(tokens.glob("*/manifest.json"))):
+        time.sleep(0.2)
+    time.sleep(2)
+    assert waiting.poll() is None
+    waiting.send_signal(signal.SIGTERM)
+    _, err = waiting.communicate(timeout=20)
+    assert waiting.returncode == 75, err
+
+
+def test_the_lock_lets_one_in_at_a_time(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from fastft.core.paths import alone\n"
+        "with alone(sys.argv[1]): print('in', flush=True); time.sleep(60)"
+    )
+    lock = tmp_path / "locks" / "data"
+    other = subprocess.Popen([sys.executable, "-c", code, str(lock)], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "in\n"
+    begin = time.monotonic()
+
+    def interrupt(*_: Any) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    try:
+        with pytest.raises(TimeoutError), alone(lock):
+            pass
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - begin < 5
+    other.kill()
+    other.communicate()
+    with alone(lock):
+        pass
