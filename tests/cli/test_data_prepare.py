@@ -67,10 +67,12 @@ def run(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monke
     monkeypatch.chdir(tmp_path)
 
     def call(word: str, *words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
         code = entry.run(["data", word, str(project / "run.toml"), *words])
         said = capsys.readouterr()
         return code, said.out, said.err
 
+    call.said = capsys.readouterr  # type: ignore[attr-defined]
     return call
 
 
@@ -144,6 +146,23 @@ def test_stats_draw_lengths(run: Any) -> None:
     assert code == 0
     for word in ("# rows\n", "# lengths, in tokens, before any cut\n<=  32  ", "64 (set)", "# an epoch\n", "% full"):
         assert word in out
+
+
+def test_explain_key_names_what_differs(run: Any, project: Path, tmp_path: Path) -> None:
+    run("prepare", "--out", "one")
+    run("prepare", "--out", "two", "--set", "data.max_length=32", "--set", "data.train.0.rows=5")
+    run.said()
+    code = entry.run(["data", "explain-key", "one", "two", "--json"])
+    told = json.loads(run.said().out)
+    assert code == 0
+    assert told["differences"] == [
+        {"name": "sources[0].rows", "one": "null", "two": "5"},
+        {"name": "max_length", "one": "64", "two": "32"},
+    ]
+    entry.run(["data", "explain-key", "one", str(project / "run.toml")])
+    assert run.said().out == "the same key: one serves for the other\n"
+    assert entry.run(["data", "explain-key", "one", "nowhere"]) == 2
+    assert entry.run(["data", "explain-key", "one", str(project)]) == 4
 
 
 def test_the_picture_has_a_bar_a_power_of_two() -> None:

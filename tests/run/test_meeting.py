@@ -17,7 +17,6 @@ import pytest
 from fastft.core.paths import alone
 from fastft.run.registry import Run
 
-TIMEOUT_S = 2.0
 SLOW_TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>\n"
     "{{ message['content'].translate({}) }}<eos>\n{% endfor %}"
@@ -26,7 +25,7 @@ SLOW_TEMPLATE = (
 """A method that only Python's strings have: every row is rendered by transformers, which takes its time."""
 
 
-def _write(folder: Path, model: Path, count: int) -> Path:
+def _write(folder: Path, model: Path, count: int, timeout: float = 2.0) -> Path:
     rows = ({"instruction": f"Say {n}", "output": f"one {n} two"} for n in range(count))
     (folder / "many.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "slow.jinja").write_text(SLOW_TEMPLATE)
@@ -55,7 +54,7 @@ windows = 2
 tensorboard = false
 [strategy]
 kind = "ddp"
-timeout = {TIMEOUT_S}
+timeout = {timeout}
 """
     )
     return config
@@ -89,17 +88,18 @@ def test_a_rank_that_prepares_longer_than_the_timeout_is_waited_for(tmp_path: Pa
     config = _write(tmp_path, tiny, 12_000)
     caches = [tmp_path / "cache-0", tmp_path / "cache-1"]
     warm = {**os.environ, "FASTFT_CACHE": str(caches[1])}
-    subprocess.run(
-        [sys.executable, "-m", "fastft", "data", "prepare", str(config)], env=warm, check=True, capture_output=True
-    )
+    words = [sys.executable, "-m", "fastft", "data", "prepare", str(config), "--json"]
+    made = subprocess.run(words, env=warm, check=True, capture_output=True, text=True)
+    timeout = max(1.0, json.loads(made.stdout)["seconds"] / 4)
+    _write(tmp_path, tiny, 12_000, timeout)  # the same data, and a timeout that is a fraction of what they take
     port, out = _port(), tmp_path / "run"
     ranks = [_rank(rank, port, config, out, caches[rank]) for rank in range(2)]
     answers = [process.communicate(timeout=240) for process in ranks]
     assert [process.returncode for process in ranks] == [0, 0], "\n".join(err for _, err in answers)
     record = Run(out).record
     assert record["status"] == "finished"
-    assert record["plan"]["timeout_s"] == TIMEOUT_S
-    assert record["data"]["seconds"] > 2 * TIMEOUT_S, "the preparation was too fast to prove anything"
+    assert record["plan"]["timeout_s"] == timeout
+    assert record["data"]["seconds"] > timeout, "the preparation was too fast to prove anything"
     assert "data.template-in-python" in answers[0][1]
 
 

@@ -1,4 +1,4 @@
-//! Checking rows while Python listens.
+//! Looking at data without keeping anything: what is wrong with rows, what a key is made of.
 
 use std::sync::Arc;
 use std::time::Duration;

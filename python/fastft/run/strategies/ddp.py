@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from fastft.run.strategies.meeting import meet
+from fastft.run.strategies.meeting import Meeting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,13 +39,16 @@ class Ddp:
             torch.cuda.set_device(self._device)
         backend = "nccl" if self._device.type == "cuda" else "gloo"
         timeout = timedelta(seconds=plan.timeout_s)
-        store = meet(self.rank, self.world, timeout)
+        self._meeting = Meeting(self.rank, self.world, timeout)
+        self._meeting.wait("data")
+        store = self._meeting.store
         dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.world, timeout=timeout)
 
     def prepare(self, model: nn.Module) -> None:
-        """Send the trained weights of rank 0 to all."""
+        """Send the trained weights of rank 0 to all, when all have read the model."""
         import torch.distributed as dist
 
+        self._meeting.wait("model")
         for parameter in model.parameters():
             if parameter.requires_grad:
                 dist.broadcast(parameter.data, src=0)

@@ -1,7 +1,8 @@
 """Where ranks wait for one another before there is a process group.
 
 A group's timeout is meant for steps, which all ranks begin together. Before that, one rank may prepare data for
-hours that another finds ready, so the group is made only when every rank is here. Waiting costs nothing but a look
+hours that another finds ready, so the group is made only when every rank is here; and so that one may read its model
+from a slow disk, they meet once more before they use the group. Waiting costs nothing but a look
 at a key-value store twice a second, heeds signals, and ends when the launcher ends this process.
 """
 
@@ -22,34 +23,36 @@ if TYPE_CHECKING:
 _LOOK_S = 0.5
 _TELL_S = 60.0
 """A rank that waits says so once in this time."""
-_ARRIVED = "fastft/arrived"
 
 
-def meet(rank: int, world: int, timeout: timedelta) -> Store:
-    """Wait, as long as it takes, until all ranks are here.
+class Meeting:
+    """Where all ranks come together, as often as they are asked to.
 
     Args:
         rank: this process's number.
         world: how many come.
-        timeout: of what is done with the store afterwards.
-
-    Returns:
-        The store through which they then make their group.
+        timeout: of what is done with the store besides.
 
     Raises:
         ConfigError: the environment does not say where rank 0 is.
         ResourceError: the place is not free.
     """
-    from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # torch exports it without saying so
 
-    host, port = _address()
-    store = _open(host, port, rank, world, timeout)
-    round_ = PrefixStore(f"fastft/{env.restarts()}", store)
-    round_.add(_ARRIVED, 1)
-    wait = _Wait(rank, f"{host}:{port}")
-    while round_.add(_ARRIVED, 0) < world:
-        wait.once()
-    return PrefixStore("group", round_)
+    def __init__(self, rank: int, world: int, timeout: timedelta) -> None:
+        from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # torch exports it without saying so
+
+        self._rank, self._world = rank, world
+        host, port = _address()
+        self._where = f"{host}:{port}"
+        store = _open(host, port, rank, world, timeout)
+        self.store: Store = PrefixStore(f"fastft/{env.restarts()}", store)
+
+    def wait(self, occasion: str) -> None:
+        """Wait, as long as it takes, until all ranks are here; `occasion` is another word each time."""
+        self.store.add(occasion, 1)
+        pause = _Pause(self._rank, self._where)
+        while self.store.add(occasion, 0) < self._world:
+            pause.once()
 
 
 def _open(host: str, port: int, rank: int, world: int, timeout: timedelta) -> Store:
@@ -58,9 +61,9 @@ def _open(host: str, port: int, rank: int, world: int, timeout: timedelta) -> St
 
     holds = rank == 0 and not env.launcher_holds_store()
     if not holds:
-        wait = _Wait(rank, f"{host}:{port}")
+        pause = _Pause(rank, f"{host}:{port}")
         while not _answers(host, port):
-            wait.once()
+            pause.once()
     try:
         return TCPStore(host, port, world, holds, timeout, wait_for_workers=False, multi_tenant=True)
     except (RuntimeError, OSError) as error:
@@ -95,7 +98,7 @@ def _address() -> tuple[str, int]:
     return host, int(port)
 
 
-class _Wait:
+class _Pause:
     """Sleeps a little at a time, and says after a while what for."""
 
     def __init__(self, rank: int, where: str) -> None:
@@ -106,5 +109,5 @@ class _Wait:
         time.sleep(_LOOK_S)  # signals are heeded between two of these
         if time.monotonic() - self._told >= _TELL_S:
             self._told = time.monotonic()
-            words = f"rank {self._rank} waits at {self._where} for the others, who may be preparing data"
+            words = f"rank {self._rank} waits at {self._where} for the others, who may be preparing data or reading the model"
             print(words, file=sys.stderr, flush=True)
