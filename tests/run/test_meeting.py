@@ -19,13 +19,15 @@ from fastft.run.registry import Run
 
 SLOW_TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>\n"
-    "{{ message['content'].translate({}) }}<eos>\n{% endfor %}"
+    "{{ message['content'].translate({}) }}{% for i in range(50000) %}{% endfor %}<eos>\n{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
 )
-"""A method that only Python's strings have: every row is rendered by transformers, which takes its time."""
+"""A method that only Python's strings have, so transformers renders each row, and a loop: milliseconds a row."""
+TIMEOUT_S = 5.0
+ROWS = 4_000
 
 
-def _write(folder: Path, model: Path, count: int, timeout: float = 2.0) -> Path:
+def _write(folder: Path, model: Path, count: int) -> Path:
     rows = ({"instruction": f"Say {n}", "output": f"one {n} two"} for n in range(count))
     (folder / "many.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "slow.jinja").write_text(SLOW_TEMPLATE)
@@ -54,7 +56,7 @@ windows = 2
 tensorboard = false
 [strategy]
 kind = "ddp"
-timeout = {timeout}
+timeout = {TIMEOUT_S}
 """
     )
     return config
@@ -85,21 +87,19 @@ def _rank(rank: int, port: int, config: Path, out: Path, cache: Path) -> subproc
 @pytest.mark.slow
 def test_a_rank_that_prepares_longer_than_the_timeout_is_waited_for(tmp_path: Path, tiny: Path) -> None:
     """Two machines: rank 1 finds its data ready, rank 0 needs several times the group's timeout to prepare them."""
-    config = _write(tmp_path, tiny, 12_000)
+    config = _write(tmp_path, tiny, ROWS)
     caches = [tmp_path / "cache-0", tmp_path / "cache-1"]
     warm = {**os.environ, "FASTFT_CACHE": str(caches[1])}
-    words = [sys.executable, "-m", "fastft", "data", "prepare", str(config), "--json"]
-    made = subprocess.run(words, env=warm, check=True, capture_output=True, text=True)
-    timeout = max(1.0, json.loads(made.stdout)["seconds"] / 4)
-    _write(tmp_path, tiny, 12_000, timeout)  # the same data, and a timeout that is a fraction of what they take
+    words = [sys.executable, "-m", "fastft", "data", "prepare", str(config)]
+    subprocess.run(words, env=warm, check=True, capture_output=True)
     port, out = _port(), tmp_path / "run"
     ranks = [_rank(rank, port, config, out, caches[rank]) for rank in range(2)]
     answers = [process.communicate(timeout=240) for process in ranks]
     assert [process.returncode for process in ranks] == [0, 0], "\n".join(err for _, err in answers)
     record = Run(out).record
     assert record["status"] == "finished"
-    assert record["plan"]["timeout_s"] == timeout
-    assert record["data"]["seconds"] > timeout, "the preparation was too fast to prove anything"
+    assert record["plan"]["timeout_s"] == TIMEOUT_S
+    assert record["data"]["seconds"] > TIMEOUT_S, "the preparation was too fast to prove anything"
     assert "data.template-in-python" in answers[0][1]
 
 

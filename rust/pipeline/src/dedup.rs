@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use fastft_clean::{Adder, Cleaner, Dedup, Duplicates, RowRef};
+use fastft_clean::{Adder, Cleaner, Dedup, DedupPlan, Duplicates, RowRef};
 
 use crate::error::EngineError;
 use crate::job::{Job, Opening};
@@ -37,9 +37,6 @@ pub fn find(
         fs::remove_dir_all(&spill).map_err(EngineError::io(&spill))?;
     }
     fs::create_dir(&spill).map_err(EngineError::io(&spill))?;
-    let search = Dedup::new(plan, &spill, job.plan.num_threads())?;
-    let adders: Mutex<Vec<Adder>> = Mutex::default();
-    let free = || adders.lock().unwrap_or_else(PoisonError::into_inner);
     let drive = Drive {
         inputs: &opening.inputs,
         units: &opening.units,
@@ -47,19 +44,36 @@ pub fn find(
         threads: job.plan.num_threads(),
         progress,
     };
-    drive.run(&All, |task| {
-        let found = free().pop();
-        let mut adder = found.unwrap_or_else(|| search.adder());
-        read(task, cleaner.as_deref(), &mut adder, folder)?;
-        free().push(adder);
-        Ok(())
-    })?;
-    let adders = std::mem::take(&mut *free());
-    let found = search.finish(adders)?;
+    let found = search(plan, cleaner.as_deref(), &drive, &spill)?;
     fs::remove_dir_all(&spill).map_err(EngineError::io(&spill))?;
     let temporary = path.with_extension("tmp");
     found.write(&temporary).and_then(|()| fs::rename(&temporary, &path)).map_err(EngineError::io(&path))?;
     Ok(found)
+}
+
+/// Read all rows and find those that are like an earlier one; `spill` is an empty folder for what does not fit in
+/// memory.
+///
+/// # Errors
+/// When the plan can't be followed, or a file can't be read or written.
+pub fn search(
+    plan: &DedupPlan,
+    cleaner: Option<&Cleaner>,
+    drive: &Drive<'_>,
+    spill: &Path,
+) -> Result<Duplicates, EngineError> {
+    let search = Dedup::new(plan, spill, drive.threads)?;
+    let adders: Mutex<Vec<Adder>> = Mutex::default();
+    let free = || adders.lock().unwrap_or_else(PoisonError::into_inner);
+    drive.run(&All, |task| {
+        let found = free().pop();
+        let mut adder = found.unwrap_or_else(|| search.adder());
+        read(task, cleaner, &mut adder, spill)?;
+        free().push(adder);
+        Ok(())
+    })?;
+    let adders = std::mem::take(&mut *free());
+    Ok(search.finish(adders)?)
 }
 
 /// Remove what was found, when the store is made.
