@@ -124,6 +124,11 @@ def measure(prepared: Prepared, data: DataConfig, seed: int) -> Stats:
 def packed(store: TokenStore, max_length: int, packing: str, seed: int) -> Packed:
     """Plan the first epoch's windows."""
     windows = engine().Windows(store.native, max_length, packing, json.dumps(store.mix), (seed & (2**64 - 1), 0))
+    return counted(windows, store, max_length)
+
+
+def counted(windows: Any, store: TokenStore, max_length: int) -> Packed:
+    """Count what is in the engine's windows."""
     counts = windows.by_source()
     documents, tokens = (sum(count[which] for count in counts) for which in (0, 1))
     sources = [

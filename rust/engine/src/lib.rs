@@ -9,6 +9,7 @@ mod check;
 mod clean;
 mod errors;
 mod prepare;
+mod sift;
 mod store;
 mod stream;
 mod template;
@@ -25,6 +26,7 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     clean::register(module)?;
     prepare::register(module)?;
     module.add_function(wrap_pyfunction!(check::check_rows, module)?)?;
+    module.add_function(wrap_pyfunction!(sift::sift_rows, module)?)?;
     module.add_class::<store::Store>()?;
     module.add_class::<windows::Windows>()?;
     module.add_class::<stream::Stream>()?;

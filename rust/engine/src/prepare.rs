@@ -107,7 +107,7 @@ fn formats(py: Python<'_>, plan: &str) -> PyResult<String> {
 }
 
 /// Do `work` on a thread of its own; signals are looked at every 50 ms, and one that raises stops it.
-fn watched<T: Send + 'static>(
+pub fn watched<T: Send + 'static>(
     py: Python<'_>,
     progress: &Progress,
     work: impl FnOnce(&run::Progress) -> Result<T, EngineError> + Send + 'static,

@@ -114,6 +114,16 @@ impl Windows {
         self.chosen(&[place])
     }
 
+    /// `(source, file, row, line, tokens)` of the documents of the window at a place of the epoch.
+    fn rows(&self, place: usize) -> PyResult<Vec<(u32, u32, u64, u64, u32)>> {
+        let lengths = self.store.lengths();
+        let row = |document: u32| {
+            let at = self.store.place(document);
+            (at.source, at.file, at.row, at.line, lengths[document as usize])
+        };
+        Ok(self.chosen(&[place])?.into_iter().map(row).collect())
+    }
+
     /// Documents and tokens of each source in the epoch.
     fn by_source(&self) -> Vec<(u64, u64)> {
         let lengths = self.store.lengths();

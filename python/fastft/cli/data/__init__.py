@@ -11,6 +11,9 @@ COMMANDS = {
     "preview": ("preview", "Show rows as the model gets them, and which tokens carry a loss."),
     "stats": ("stats", "Say how much there is, how long rows are, and what is cut."),
     "prepare": ("prepare", "Make tokens of the rows, or find those made before."),
+    "clean": ("clean", "Write the rows that cleaning keeps, and why the others went."),
+    "dedup": ("dedup", "Write the rows without duplicates, and of which the others are."),
+    "mix": ("mix", "Show what an epoch is made of, and in which order."),
     "explain-key": ("explain_key", "Say why two configs, stores or runs have different data keys."),
 }
 """Command -> its module in this package, and its line in `fastft data --help`."""
