@@ -9,7 +9,7 @@ import pytest
 
 from fastft.core import registry
 from fastft.core.errors import UnsupportedError
-from fastft.core.registry import Registry, closest
+from fastft.core.registry import Registry, closest, closest_file
 
 
 @pytest.fixture
@@ -74,3 +74,10 @@ def test_a_broken_plugin_is_told_by_the_name_of_its_package(package: Path, monke
 def test_the_nearest_word_is_found_whatever_its_case() -> None:
     assert closest("LORA", ["full", "lora"]) == "lora"
     assert closest("zzz", ["full", "lora"]) is None
+
+
+def test_a_shared_ending_makes_no_file_near() -> None:
+    names = ["run.toml", "train.toml"]
+    assert closest_file("trian.toml", names) == "train.toml"
+    assert closest_file("run.yaml", names) == "run.toml"
+    assert closest_file("my.toml", names) is None

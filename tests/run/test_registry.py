@@ -8,8 +8,8 @@ import pytest
 import run_helpers as helpers
 from test_resume import make_run
 
-from fastft.core.errors import NotFoundError
-from fastft.run.registry import list_runs, load_run
+from fastft.core.errors import NotFoundError, ResourceError
+from fastft.run.registry import claim, list_runs, load_run
 
 
 @pytest.fixture
@@ -62,3 +62,8 @@ def test_looking_at_runs_needs_no_torch(runs: Path) -> None:
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_folder_that_cannot_be_made_is_told_with_the_reason() -> None:
+    with pytest.raises(ResourceError, match="`/proc/nowhere` can't be written: "), claim(Path("/proc/nowhere")):
+        pass

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fastft.config.schema import RunConfig
 from fastft.core.errors import Problem
-from fastft.core.registry import closest
+from fastft.core.registry import closest, closest_file
 
 _GLOB = "*?["
 
@@ -111,7 +111,7 @@ def _near(path: str, folder: Path | None) -> str | None:
     written = Path(path).expanduser()
     for root in _roots(written, folder):
         parent = (root / written).parent
-        if parent.is_dir() and (near := closest(written.name, _names(parent))):
+        if parent.is_dir() and (near := closest_file(written.name, _names(parent))):
             return f"did you mean `{written.parent / near}`?"
     return _looked(path, folder)
 

@@ -377,9 +377,9 @@ def _unreadable(path: Path, message: str, hint: str | None, asked: Origin | None
 
 
 def _similar(path: Path) -> str | None:
-    from fastft.core.registry import closest
+    from fastft.core.registry import closest_file
 
     if not path.parent.is_dir():
         return f"there is no folder `{path.parent}` either"
-    near = closest(path.name, [found.name for found in path.parent.iterdir() if found.suffix == ".toml"])
+    near = closest_file(path.name, [found.name for found in path.parent.iterdir() if found.suffix == ".toml"])
     return f"did you mean `{path.parent / near}`?" if near else "`fastft config init` writes one to start from"

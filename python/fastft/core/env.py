@@ -26,6 +26,10 @@ VARIABLES: dict[str, str] = {
     "MASTER_PORT": "the port on which rank 0 listens; set by the launcher",
     "TORCHELASTIC_USE_AGENT_STORE": "`True`: torchrun itself listens at MASTER_PORT; set by it",
     "TORCHELASTIC_RESTART_COUNT": "how often torchrun has started the processes anew; set by it",
+    "SLURM_ARRAY_TASK_ID": "which task of a Slurm array this is: the shard of `fastft data run`",
+    "SLURM_ARRAY_TASK_MIN": "the first task of the array; set by Slurm",
+    "SLURM_ARRAY_TASK_COUNT": "how many tasks the array has; set by Slurm",
+    "JOB_COMPLETION_INDEX": "which pod of an indexed Kubernetes job this is: the shard of `fastft data run`",
     "OMP_NUM_THREADS": "threads of one CPU op",
     "OMP_WAIT_POLICY": "`PASSIVE` unless set: threads that wait let others have the core",
     "HF_HUB_OFFLINE": "`1`: use hub files that are here already and never ask the network",
@@ -112,6 +116,16 @@ def launcher_holds_store() -> bool:
 def restarts() -> int:
     """How often the launcher has started the processes anew."""
     return _number("TORCHELASTIC_RESTART_COUNT", 0)
+
+
+def shard() -> tuple[int, int | None] | None:
+    """Which part of an array of jobs this is, from 0, and of how many where that is known; None outside of one."""
+    if get("SLURM_ARRAY_TASK_ID") is not None:
+        count = _number("SLURM_ARRAY_TASK_COUNT", 0)
+        return _number("SLURM_ARRAY_TASK_ID", 0) - _number("SLURM_ARRAY_TASK_MIN", 0), count or None
+    if get("JOB_COMPLETION_INDEX") is not None:
+        return _number("JOB_COMPLETION_INDEX", 0), None
+    return None
 
 
 def launched() -> bool:

@@ -119,3 +119,15 @@ def closest(word: str, candidates: list[str]) -> str | None:
     by_lower = {candidate.lower(): candidate for candidate in candidates}
     found = difflib.get_close_matches(word.lower(), list(by_lower), n=1, cutoff=0.6)
     return by_lower[found[0]] if found else None
+
+
+def closest_file(name: str, candidates: list[str]) -> str | None:
+    """The file name that `name` was probably meant to be; endings that all share count for nothing."""
+    from pathlib import PurePath
+
+    stem = PurePath(name).name.partition(".")[0]
+    by_stem = {PurePath(candidate).name.partition(".")[0]: candidate for candidate in reversed(candidates)}
+    if stem in by_stem:
+        return by_stem[stem]
+    near = closest(stem, list(by_stem))
+    return by_stem[near] if near is not None else None

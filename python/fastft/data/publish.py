@@ -55,6 +55,15 @@ def publish(prepared: Prepared, out: Path) -> None:
         ) from error
 
 
+def link_tree(store: Path, target: Path) -> None:
+    """Put the files of a store, and nothing else that lies beside them, into a folder."""
+    manifest = json.loads((store / MANIFEST).read_text("utf-8"))
+    listed = [part["name"] for part in (*manifest["parts"], *manifest["lists"])]
+    for name in (*listed, MANIFEST, "stamps.json"):
+        if (store / name).is_file():
+            _link(str(store / name), str(target / name))
+
+
 def _keys(out: Path | None, stores: dict[str, Path]) -> list[str | None]:
     """The keys of the stores, in the cache or in `out`."""
     folders = [store if out is None else out / name for name, store in stores.items()]

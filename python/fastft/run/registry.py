@@ -156,10 +156,18 @@ def claim(folder: Path) -> Iterator[None]:
     """Hold a run's folder for this process; the system lets go of it when the process dies.
 
     Raises:
-        ResourceError: when another process trains into it.
+        ResourceError: when another process trains into it, or it can't be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / _LOCK).open("ab") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / _LOCK).open("ab")
+    except OSError as error:
+        raise ResourceError(
+            f"`{folder}` can't be written: {(error.strerror or str(error)).lower()}",
+            hint="choose another `--out`, on a disk with room that you may write to",
+            code="run.folder",
+        ) from error
+    with lock as file:
         if not _lock(file):
             raise ResourceError(
                 f"another process is training into `{folder}`",

@@ -14,6 +14,9 @@ COMMANDS = {
     "clean": ("clean", "Write the rows that cleaning keeps, and why the others went."),
     "dedup": ("dedup", "Write the rows without duplicates, and of which the others are."),
     "mix": ("mix", "Show what an epoch is made of, and in which order."),
+    "plan": ("plan", "Plan a preparation that several machines share."),
+    "run": ("run", "Do one shard of what was planned."),
+    "commit": ("commit", "Make one store of what the shards have done."),
     "explain-key": ("explain_key", "Say why two configs, stores or runs have different data keys."),
 }
 """Command -> its module in this package, and its line in `fastft data --help`."""

@@ -54,6 +54,24 @@ def prepare(loaded: Loaded) -> tuple[Prepared, Cost]:
     return prepared, Cost(time.monotonic() - begin, _cpu_seconds() - begin_cpu, _peak_bytes())
 
 
+def prepare_on_ray(loaded: Loaded, address: str | None) -> None:
+    """Let a Ray cluster fill the cache."""
+    from fastft.data.ray import prepare_on_ray as fill
+    from fastft.models import tokenizer_files
+
+    progress = Progress()
+    try:
+        fill(
+            loaded.config,
+            tokenizer_files(loaded.config.model),
+            config_dir=loaded.folder,
+            address=address,
+            bus=Bus([progress]),
+        )
+    finally:
+        progress.close()
+
+
 def table_data(prepared: Prepared) -> dict[str, Any]:
     """What the table of books is made from."""
     return {"books": prepared.books, "sources": prepared.sources}

@@ -21,8 +21,14 @@ if TYPE_CHECKING:
 @config_argument
 @set_option
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Put the store into this new folder too.")
+@click.option("--on", type=click.Choice(["ray"]), help="Spread the work over a Ray cluster; needs fastft[ray].")
+@click.option(
+    "--address", metavar="HOST:PORT", help="The cluster's, with --on ray; else RAY_ADDRESS, else this machine."
+)
 @json_option
-def command(config: Path, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:
+def command(
+    config: Path, overrides: tuple[str, ...], out: Path | None, on: str | None, address: str | None, as_json: bool
+) -> None:
     """Make tokens of the rows, or find those made before.
 
     Training does this by itself; prepared before, it begins at once. With --json: one object with what became
@@ -30,7 +36,11 @@ def command(config: Path, overrides: tuple[str, ...], out: Path | None, as_json:
     """
     from fastft.data import publish
 
+    if address is not None and on is None:
+        raise click.UsageError("--address is of a Ray cluster: add --on ray")
     loaded = _road.loaded_config(config, overrides)
+    if on == "ray":
+        _road.prepare_on_ray(loaded, address)
     prepared, cost = _road.prepare(loaded)
     if out is not None:
         publish(prepared, out)

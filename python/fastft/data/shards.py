@@ -1,0 +1,148 @@
+"""Preparing data in parts, on machines that share a folder: plan it once, run the shards anywhere, commit once.
+
+The plan writes what is to be done into the folder; a shard does its part of the units and may be started again at
+any time; committing turns the folder into the store that one machine would have made, byte for byte.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastft.core import paths
+from fastft.core.errors import DataError, ResourceError
+from fastft.data.engine import engine
+from fastft.data.plan import EnginePlan, make_plan
+from fastft.data.publish import EVAL, MANIFEST, link_tree
+from fastft.data.watch import Watch
+
+if TYPE_CHECKING:
+    from fastft.config.kinds import TokenizerFiles
+    from fastft.config.schema import RunConfig
+    from fastft.core.events import Bus
+
+ASKED = "asked.json"
+"""What was planned: the config and its folder, so that a shard needs nothing but the folder."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A planned preparation.
+
+    Attributes:
+        folder: where it is.
+        config: of the run.
+        config_dir: where relative paths are looked for when the working directory has no such file.
+    """
+
+    folder: Path
+    config: RunConfig
+    config_dir: Path | None
+
+    @classmethod
+    def read(cls, folder: Path) -> Job:
+        """The job that was planned in a folder.
+
+        Raises:
+            DataError: nothing was.
+        """
+        from fastft.config.schema import RunConfig
+
+        try:
+            asked = json.loads((folder / ASKED).read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"nothing is planned in `{folder}`",
+                hint=f"`fastft data plan CONFIG --out {folder}` comes first",
+                code="data.no-plan",
+            ) from error
+        beside = asked["config_dir"]
+        return cls(folder, RunConfig.model_validate(asked["config"]), None if beside is None else Path(beside))
+
+    def parts(self, tokenizer: TokenizerFiles) -> Iterator[tuple[Path, EnginePlan]]:
+        """Folder and plan of the training rows, and of the evaluation rows when they have sources of their own."""
+        data, cache = self.config.data, paths.cache_folder()
+        for name, sources in (("", data.train), (EVAL, data.eval)):
+            if sources:
+                plan = make_plan(data, sources, self.config.stage, tokenizer, config_dir=self.config_dir, cache=cache)
+                yield self.folder / name, plan
+
+
+def plan(config: RunConfig, tokenizer: TokenizerFiles, folder: Path, *, config_dir: Path | None, bus: Bus) -> int:
+    """Write into a new folder what is to be done, and find duplicates if that is asked for.
+
+    Returns:
+        How many units there are; more shards than these have nothing to do.
+
+    Raises:
+        ResourceError: the folder holds something else, or can't be written.
+        DataError: a source can't be used.
+    """
+    job = Job(folder, config, config_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise ResourceError(
+                f"`{folder}` is not empty", hint="choose a new folder for the store", code="resource.folder-taken"
+            )
+        units = 0
+        for place, made in job.parts(tokenizer):
+            place.mkdir(exist_ok=True)
+            progress = engine().Progress()
+            with Watch(progress, bus):
+                units += engine().plan_shards(made.json, str(place), progress)
+        asked = {"config": config.model_dump(mode="json"), "config_dir": config_dir and str(config_dir.resolve())}
+        paths.write_atomic(folder / ASKED, json.dumps(asked))
+    except OSError as error:
+        said = f"`{folder}` can't be written: {(error.strerror or str(error)).lower()}"
+        raise ResourceError(said, code="resource.no-permission") from error
+    return units
+
+
+def run(job: Job, tokenizer: TokenizerFiles, index: int, count: int, *, bus: Bus) -> tuple[int, int, int]:
+    """Do shard `index` of `count`; what is done already is not done again.
+
+    Returns:
+        Rows, tokens and bytes that were done now.
+
+    Raises:
+        DataError: a source can't be used, or has changed since the plan.
+    """
+    rows = tokens = size = 0
+    for place, made in job.parts(tokenizer):
+        progress = engine().Progress()
+        with Watch(progress, bus):
+            engine().run_shard(str(place), index, count, progress, made.fallback)
+        rows, tokens, size = rows + progress.rows, tokens + progress.tokens, size + progress.bytes_read
+    return rows, tokens, size
+
+
+def commit(job: Job) -> list[str]:
+    """Make the folder a store, and let this machine's cache know it, so that training finds it.
+
+    Returns:
+        The keys of the training rows and of the evaluation rows, if they have sources of their own.
+
+    Raises:
+        DataError: a shard is not done.
+    """
+    keys = []
+    for name in ("", EVAL) if job.config.data.eval else ("",):
+        place = job.folder / name
+        key = engine().commit_shards(str(place))
+        target = paths.cache_folder() / "tokens" / key
+        if not (target / MANIFEST).is_file():
+            with contextlib.suppress(FileExistsError), paths.new_folder(target) as work:
+                link_tree(place, work)
+        keys.append(key)
+    return keys
+
+
+def discard(folder: Path) -> None:
+    """Remove a job's folder."""
+    shutil.rmtree(folder, ignore_errors=True)
