@@ -31,7 +31,7 @@ class Finding:
         path: the JSON path in the row, such as `messages[2].content`.
         code: stable, such as `E_MISSING`.
         reason: one sentence with what was expected.
-        nearest: the key or role that was probably meant, or what to do.
+        hint: what to do, where the source as a whole can't be used.
     """
 
     source: str
@@ -40,7 +40,7 @@ class Finding:
     path: str | None
     code: str
     reason: str
-    nearest: str | None
+    hint: str | None
 
     @property
     def place(self) -> str:

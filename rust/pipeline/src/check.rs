@@ -12,7 +12,6 @@ use serde::Serialize;
 use crate::error::EngineError;
 use crate::format::Format;
 use crate::inputs;
-use crate::near;
 use crate::plan::Plan;
 use crate::truncate::Cut;
 use crate::units::{self, Drive, Input, Task};
@@ -33,8 +32,8 @@ pub struct Finding {
     pub code: String,
     /// One sentence with what was expected.
     pub reason: String,
-    /// What was probably meant.
-    pub nearest: Option<String>,
+    /// What to do, where the source as a whole can't be used.
+    pub hint: Option<String>,
 }
 
 /// What a source is and how many of its rows are in order.
@@ -134,7 +133,7 @@ pub fn check(
 
 /// A source that can't be used as a finding; trouble that is not the source's stays an error.
 fn whole(source: &str, error: EngineError) -> Result<Finding, EngineError> {
-    let (file, line, code, reason, nearest) = match error {
+    let (file, line, code, reason, hint) = match error {
         EngineError::Format { message, hint, path } => {
             (Some(path), None, "E_FORMAT".to_owned(), message, Some(hint))
         }
@@ -143,7 +142,7 @@ fn whole(source: &str, error: EngineError) -> Result<Finding, EngineError> {
         other => return Err(other),
     };
     let file = file.map(|file| file.to_string_lossy().into_owned());
-    Ok(Finding { source: source.to_owned(), file, line, path: None, code, reason, nearest })
+    Ok(Finding { source: source.to_owned(), file, line, path: None, code, reason, hint })
 }
 
 fn look(rules: Option<&Rules<'_>>, mut task: Task<'_>, progress: &Progress) -> Result<Seen, EngineError> {
@@ -167,7 +166,7 @@ fn look(rules: Option<&Rules<'_>>, mut task: Task<'_>, progress: &Progress) -> R
             };
             match result {
                 Ok(too_long) => seen.too_long += u64::from(too_long),
-                Err(error) => seen.findings.push(finding(input, row.line, bytes, error)),
+                Err(error) => seen.findings.push(finding(input, row.line, error)),
             }
             progress.rows.fetch_add(1, Ordering::Relaxed);
             progress.bytes_read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
@@ -177,17 +176,15 @@ fn look(rules: Option<&Rules<'_>>, mut task: Task<'_>, progress: &Progress) -> R
     Ok(seen)
 }
 
-fn finding(input: &Input, line: u64, bytes: &[u8], error: RowError) -> Finding {
-    let path = near::path(&error);
-    let nearest = path.as_deref().and_then(|path| near::nearest(bytes, path, error.code));
+fn finding(input: &Input, line: u64, error: RowError) -> Finding {
     Finding {
         source: input.source_name.clone(),
         file: Some(input.path.clone()),
         line: Some(line),
-        path,
+        path: error.at,
         code: error.code.as_str().to_owned(),
         reason: error.reason,
-        nearest,
+        hint: None,
     }
 }
 

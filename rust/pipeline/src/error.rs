@@ -9,7 +9,6 @@ use fastft_record::Unbalanced;
 use fastft_source::SourceError;
 
 use crate::encode::EncoderError;
-use fastft_clean::CleanError;
 
 /// A run of the engine can't go on.
 #[derive(Debug, thiserror::Error)]
@@ -42,9 +41,6 @@ pub enum EngineError {
     /// The tokenizer or template can't be used.
     #[error(transparent)]
     Encoder(#[from] EncoderError),
-    /// A rule of cleaning can't be applied.
-    #[error(transparent)]
-    Clean(#[from] CleanError),
     /// A file of the store can't be written or read.
     #[error("`{path}`: {error}")]
     Io {

@@ -16,7 +16,6 @@ pub mod key;
 pub mod lists;
 mod mend;
 pub mod mix;
-mod near;
 pub mod order;
 pub mod pack;
 pub mod piece;

@@ -241,7 +241,7 @@ enum Outcome {
 }
 
 fn fate(rules: &Rules, input: &Input, row: &Row, bytes: &[u8]) -> Result<Outcome, RowError> {
-    let before = worker::aligned(bytes, row, input)?.document;
+    let before = worker::aligned(bytes, row, input)?;
     let Some((cleaner, mender)) = &rules.cleaner else { return Ok(Outcome::Kept(Vec::new(), None)) };
     Ok(match worker::judge(Some(cleaner), before.clone()) {
         Judged::Drop(rule, detail) => Outcome::Filtered(rule, detail),

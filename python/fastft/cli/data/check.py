@@ -110,10 +110,7 @@ class Findings:
 def described(finding: Finding) -> str:
     """One line: place, code, what is wrong, what was probably meant."""
     text = f"{finding.place}: {console.style(finding.code, 'red', console.stdout())}: {finding.reason}"
-    if finding.nearest is None:
-        return text
-    whole = finding.line is None or finding.path is None
-    return f"{text}; {finding.nearest}" if whole else f"{text}; did you mean `{finding.nearest}`?"
+    return text if finding.hint is None else f"{text}; {finding.hint}"
 
 
 def _report(sources: list[dict[str, Any]], told: Findings, seconds: float) -> None:
