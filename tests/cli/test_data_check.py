@@ -45,7 +45,9 @@ def test_each_bad_row_is_named_with_its_place_and_what_was_meant(fastft: Any) ->
     answer = fastft("data", "check", "run.toml")
     assert answer.code == 4
     lines = answer.out.split("\n")
-    assert lines[0] == ("rows.jsonl:2:messages: E_MISSING: `messages` is missing, expected a list of messages; did you mean `mesages`?")
+    assert lines[0] == (
+        "rows.jsonl:2:messages: E_MISSING: `messages` is missing, expected a list of messages; did you mean `mesages`?"
+    )
     assert lines[1] == "rows.jsonl:4:messages: E_TYPE: `messages` is a number, expected a list of messages"
     assert lines[2].startswith("rows.jsonl:5: E_JSON: not JSON: ")
     assert lines[3].startswith("rows.jsonl:7")

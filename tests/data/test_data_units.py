@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from data_helpers import Kitchen, chat, ids_of, write_jsonl
+
 from fastft.config.kinds import STAGES
 from fastft.data.engine import engine
 from fastft.data.plan import make_plan
@@ -49,7 +50,9 @@ def test_a_killed_run_keeps_what_it_had_done_and_ends_in_the_same_bytes(kitchen:
     assert len(done) >= 1
     process.send_signal(signal.SIGKILL)
     process.wait()
-    kept = {file.with_suffix(".arrow"): file.with_suffix(".arrow").stat().st_ino for file in cache.glob("tokens/.*/*.json")}
+    kept = {
+        file.with_suffix(".arrow"): file.with_suffix(".arrow").stat().st_ino for file in cache.glob("tokens/.*/*.json")
+    }
     assert kept
     prepared = Kitchen(kitchen.tokenizer, cache).prepare(path, max_length=4096)
     assert not prepared.cached
@@ -84,7 +87,11 @@ def test_what_is_filtered_and_doubled_is_in_the_books_and_listed_by_line(kitchen
     prepared = kitchen.prepare(path, dedup={"exact": True}, clean={"length": {"min_chars": 8}}, out=tmp_path / "run")
     total = prepared.books["total"]
     assert (total["read"], total["used"]) == (4, 1)
-    assert (sum(total["filtered"].values()), total["duplicates"], total["dropped"]) == (1, {"exact": 1}, {"too_long": 1})
+    assert (sum(total["filtered"].values()), total["duplicates"], total["dropped"]) == (
+        1,
+        {"exact": 1},
+        {"too_long": 1},
+    )
     listed = [json.loads(line) for line in (prepared.train.folder / "left_out.jsonl").read_text("utf-8").splitlines()]
     assert [row["line"] for row in listed] == [2, 3, 4]
     assert listed[1]["rule"] == "duplicate.exact"

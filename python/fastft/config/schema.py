@@ -149,7 +149,9 @@ class DataConfig(Section):
         if self.lanes != type(self).model_fields["lanes"].default and self.order != "block":
             raise ValueError('`lanes` has no effect without `shuffle = "block"` or `streaming`')
         if self.streaming and self.dedup is not None:
-            raise ValueError("finding duplicates takes a pass over all rows, which `streaming` does without; leave one out")
+            raise ValueError(
+                "finding duplicates takes a pass over all rows, which `streaming` does without; leave one out"
+            )
         return self
 
 

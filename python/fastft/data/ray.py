@@ -60,7 +60,7 @@ def prepare_on_ray(
         units = shards.plan(config, tokenizer, folder, config_dir=config_dir, bus=bus)
         cpus = int(ray.cluster_resources().get("CPU", 1))
         count = min(num_shards or 4 * cpus, max(units, 1))
-        _run_all(ray, str(folder), count, bus)
+        _run_all(ray, folder, count, tokenizer, bus)
         shards.commit(shards.Job.read(folder))
     finally:
         shards.discard(folder)  # the cache has links to what is in it
@@ -69,9 +69,9 @@ def prepare_on_ray(
     return count
 
 
-def _run_all(ray: Any, folder: str, count: int, bus: Bus) -> None:
+def _run_all(ray: Any, folder: Path, count: int, tokenizer: TokenizerFiles, bus: Bus) -> None:
     task = ray.remote(num_cpus=1, max_retries=_RETRIES, retry_exceptions=[OSError, ResourceError])(_shard)
-    waiting = {task.remote(folder, index, count): index for index in range(count)}
+    waiting = {task.remote(folder, index, count, tokenizer): index for index in range(count)}
     begin, rows, tokens, size = time.monotonic(), 0, 0, 0
     while waiting:
         done, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=_LOOK_S)
@@ -94,9 +94,6 @@ def _run_all(ray: Any, folder: str, count: int, bus: Bus) -> None:
         )
 
 
-def _shard(folder: str, index: int, count: int) -> tuple[int, int, int]:
+def _shard(folder: Path, index: int, count: int, tokenizer: TokenizerFiles) -> tuple[int, int, int]:
     """Do a shard on a worker: rows, tokens and bytes of it."""
-    from fastft.models import tokenizer_files
-
-    job = shards.Job.read(Path(folder))
-    return shards.run(job, tokenizer_files(job.config.model), index, count, bus=Bus([]))
+    return shards.run(shards.Job.read(folder), tokenizer, index, count, bus=Bus([]))
