@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from fastft.config.kinds import TokenizerFiles
     from fastft.config.schema import RunConfig
     from fastft.export import Exported
     from fastft.run import Run
     from fastft.serve.chat import Chat
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "export", "load", "load_config", "load_run", "train"]
+__all__ = ["__version__", "export", "load", "load_config", "load_run", "tokenizer_files", "train"]
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
@@ -75,6 +76,13 @@ def train(
     return run_training(config, out=folder, resume=resume)
 
 
+def tokenizer_files(config: RunConfig) -> TokenizerFiles:
+    """The tokenizer of a config's model, as the data engine reads it."""
+    from fastft.models import tokenizer_files as read
+
+    return read(config.model)
+
+
 def load_run(path: str | Path) -> Run:
     """The run in a folder."""
     from fastft.run import load_run as read
@@ -114,4 +122,8 @@ def __getattr__(name: str) -> Any:
         from fastft.core import errors
 
         return errors
+    if name == "data":
+        from fastft import data
+
+        return data
     raise AttributeError(f"module 'fastft' has no attribute {name!r}")

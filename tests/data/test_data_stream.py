@@ -189,6 +189,36 @@ def test_bad_rows_are_counted_and_listed_with_their_place(kitchen: Kitchen, file
     assert total["read"] == total["used"] + 1 == 399 + 150
 
 
+def test_rows_that_are_left_out_are_listed_once(kitchen: Kitchen, tmp_path: Path) -> None:
+    rows = [chat(f"q{n}", "a" * (500 if n in (7, 90) else 5)) for n in range(150)]
+    path = write_jsonl(tmp_path / "rows.jsonl", rows)
+    for _ in range(2):  # as a resumed run does, which meets rows again
+        run(open_(kitchen, [path]), 30, ledger=Ledger(tmp_path / "data", 1.0, Bus()))
+    listed = [json.loads(line) for line in (tmp_path / "data" / "left_out.jsonl").read_text().splitlines()]
+    assert sorted((row["line"], row["rule"]) for row in listed) == [(8, "too_long"), (91, "too_long")]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl.gz"])
+def test_other_layouts_stream_as_they_are_prepared(kitchen: Kitchen, tmp_path: Path, ending: str) -> None:
+    import gzip
+
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    rows = [{"instruction": f"say {n}" * (n % 5 + 1), "output": f"o{n}" * 3} for n in range(300)]
+    path = tmp_path / f"rows.{ending}"
+    table = pa.Table.from_pylist(rows)
+    if ending == "csv":
+        csv.write_csv(table, path)
+    elif ending == "parquet":
+        parquet.write_table(table, path, row_group_size=40)
+    else:
+        path.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+    live = run(open_(kitchen, [path]), 40)
+    assert live == run(open_(kitchen, [path], stored=True), 40)
+    assert len(set(documents(live))) == 300
+
+
 def test_too_many_bad_rows_end_the_run(kitchen: Kitchen, tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "rows.jsonl", [chat(f"q{n}", "a") for n in range(4000)])
     path.write_text(path.read_text().replace('"content": "q1', '"content": 5, "x": "'))

@@ -2,6 +2,7 @@
 
 prepare             sources -> token stores, with books of what became of each row
 Batches             one rank's batches, step after step
+load                a config's rows as a torch-compatible, stateful dataset
 open_stream         sources -> windows that are made while they are trained on
 StreamBatches       one rank's batches in the block order, of a stream or of a store
 evaluation_batches  every evaluation row once
@@ -16,6 +17,7 @@ from __future__ import annotations
 from fastft.data.check import Finding, check
 from fastft.data.dataset import Batches, TokenStore, evaluation_batches
 from fastft.data.inspect import PreviewRow, preview
+from fastft.data.load import load
 from fastft.data.prepare import Prepared, prepare
 from fastft.data.publish import publish
 from fastft.data.stats import Packed, Stats, measure, packed
@@ -36,6 +38,7 @@ __all__ = [
     "TokenStore",
     "check",
     "evaluation_batches",
+    "load",
     "measure",
     "open_stream",
     "packed",

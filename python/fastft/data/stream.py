@@ -287,21 +287,19 @@ def open_stream(
 
 
 class Ledger:
-    """Lists rows that can't be used while they are met, and ends the run when there are too many.
+    """Lists rows that are not used while they are met, and ends the run when too many can't be.
 
     Args:
-        folder: `rejected.jsonl` and `books.json` are written there; None writes nothing.
+        folder: `rejected.jsonl` (rows that can't be used), `left_out.jsonl` (rows that a rule left out) and
+            `books.json` are written there; None writes nothing.
         most: part of the rows that may be bad.
         bus: hears of the first bad row, and each time there are ten times as many.
     """
 
     def __init__(self, folder: Path | None, most: float, bus: Bus) -> None:
-        self._path = None if folder is None else folder / "rejected.jsonl"
-        self._most, self._bus, self._next = most, bus, 1
-        self._known: set[tuple[str, int]] = set()
-        if self._path is not None and self._path.is_file():  # a resumed run meets the rows of its last groups again
-            rows = [json.loads(line) for line in self._path.read_text("utf-8").splitlines()]
-            self._known = {(row["file"], row["line"]) for row in rows}
+        self._folder, self._most, self._bus, self._next = folder, most, bus, 1
+        # a resumed run meets the rows of its last groups again
+        self._known = {name: self._listed(name) for name in ("rejected", "left_out")}
 
     def look(self, stream: Stream) -> None:
         """Take what came up since the last look.
@@ -309,39 +307,54 @@ class Ledger:
         Raises:
             DataError: too many rows are bad.
         """
-        lines = []
-        for line in stream.native.rejected():
-            row = json.loads(line)
-            if (row["file"], row["line"]) not in self._known:
-                self._known.add((row["file"], row["line"]))
-                lines.append(line)
-        if not lines:
+        bad_rows = self._list("rejected", stream.native.rejected())
+        left_out = self._list("left_out", stream.native.left_out())
+        if not bad_rows and not left_out:
             return
-        if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write("".join(line + "\n" for line in lines))
         books = stream.books() or {}
-        if self._path is not None:
-            paths.write_atomic(self._path.with_name("books.json"), json.dumps(books, indent=2) + "\n")
+        if self._folder is not None:
+            paths.write_atomic(self._folder / "books.json", json.dumps(books, indent=2) + "\n")
         total = books["total"]
         bad, read = sum(total["quarantined"].values()), total["read"]
+        rejected = None if self._folder is None else self._folder / "rejected.jsonl"
         if read >= _FEW_ROWS and bad > self._most * read:
             raise DataError(
                 f"{bad:,} of the {read:,} rows read so far can't be used, "
                 f"more than `data.max_bad_fraction` = {self._most:g}",
-                hint="see `data/rejected.jsonl` in the run's folder" if self._path is not None else None,
+                hint=None if rejected is None else f"see {rejected}",
                 code="data.too-many-bad",
             )
-        if len(self._known) >= self._next:
-            while self._next <= len(self._known):
+        if bad_rows and len(self._known["rejected"]) >= self._next:
+            while self._next <= len(self._known["rejected"]):
                 self._next *= 10
-            first = json.loads(lines[0])
+            first = bad_rows[0]
             self._bus.emit(
                 Warned(
                     "data.quarantined",
                     f"{bad:,} of the {read:,} rows read so far can't be used, "
                     f"one is {first['file']}:{first['line']}: {first['code']}: {first['reason']}",
-                    hint=None if self._path is None else f"each is listed with file, line and reason in {self._path}",
+                    hint=None if rejected is None else f"each is listed with file, line and reason in {rejected}",
                 )
             )
+
+    def _listed(self, name: str) -> set[tuple[str, int]]:
+        path = None if self._folder is None else self._folder / f"{name}.jsonl"
+        if path is None or not path.is_file():
+            return set()
+        rows = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
+        return {(row["file"], row["line"]) for row in rows}
+
+    def _list(self, name: str, lines: Sequence[str]) -> list[dict[str, Any]]:
+        """Write the rows that are new, and return them."""
+        fresh, text = [], ""
+        for line in lines:
+            row = json.loads(line)
+            if (row["file"], row["line"]) not in self._known[name]:
+                self._known[name].add((row["file"], row["line"]))
+                fresh.append(row)
+                text += line + "\n"
+        if fresh and self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with (self._folder / f"{name}.jsonl").open("a", encoding="utf-8") as file:
+                file.write(text)
+        return fresh

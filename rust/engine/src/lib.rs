@@ -29,6 +29,7 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(sift::sift_rows, module)?)?;
     module.add_class::<store::Store>()?;
     module.add_class::<windows::Windows>()?;
+    module.add_function(wrap_pyfunction!(windows::pack_lengths, module)?)?;
     module.add_class::<stream::Stream>()?;
     module.add_class::<stream::Taken>()?;
     template::register(module)

@@ -139,6 +139,14 @@ impl Stream {
         text.map_err(|error| errors::to_python(py, error.into()))
     }
 
+    /// Good rows that a rule left out, each as JSON, since this was asked last.
+    fn left_out(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        let Some(live) = &self.live else { return Ok(Vec::new()) };
+        let rows = live.left_out();
+        let text = rows.iter().map(serde_json::to_string).collect::<Result<_, _>>();
+        text.map_err(|error| errors::to_python(py, error.into()))
+    }
+
     /// Each source as it is read: name, format, whether it was found, its files with their bytes, as JSON.
     fn sources(&self, py: Python<'_>) -> PyResult<Option<String>> {
         let Some(live) = &self.live else { return Ok(None) };

@@ -187,6 +187,31 @@ impl Windows {
     }
 }
 
+/// Plan windows of `capacity` for items of these lengths, in this order.
+///
+/// `order` (as long as `lengths`) takes the items, window after window; returns how many windows there are.
+#[pyfunction]
+#[allow(clippy::needless_pass_by_value, reason = "extracted from Python by value")]
+pub fn pack_lengths(
+    py: Python<'_>,
+    lengths: PyBuffer<u32>,
+    capacity: u32,
+    order: PyBuffer<u32>,
+) -> PyResult<usize> {
+    let lengths = lengths.to_vec(py)?;
+    let order = cells(py, &order, lengths.len())?;
+    if capacity == 0 || lengths.iter().any(|&length| length > capacity) {
+        return Err(PyValueError::new_err(format!("lengths have to be at most {capacity}")));
+    }
+    let items: Vec<u32> = (0..order::count(&lengths)).collect();
+    let windows = py.detach(|| pack::best_fit(&items, |item| lengths[item as usize], capacity));
+    let packed = (0..windows.len()).flat_map(|window| windows.get(window).unwrap_or_default());
+    for (cell, &item) in order.iter().zip(packed) {
+        cell.set(item);
+    }
+    Ok(windows.len())
+}
+
 /// Whether rows share windows.
 pub fn packs(packing: &str) -> PyResult<bool> {
     match packing {

@@ -14,7 +14,7 @@ use super::files::Files;
 use super::{Backend, Options, Reader, RowItems, Tokenized, Unit};
 use crate::encode::{Encoded, Encoder, EncoderError};
 use crate::error::EngineError;
-use crate::lists::Rejected;
+use crate::lists::{LeftOut, Rejected};
 use crate::plan::Plan;
 use crate::store::Place;
 use crate::worker::{self, Done, Progress, Rules};
@@ -41,6 +41,7 @@ pub struct Live {
 struct Ledger {
     books: Vec<SourceBooks>,
     rejected: Vec<Rejected>,
+    left_out: Vec<LeftOut>,
 }
 
 impl Live {
@@ -56,7 +57,7 @@ impl Live {
         let files = Files::open(&plan, options)?;
         let encoder = encoder(&plan)?;
         let books = vec![SourceBooks::default(); plan.sources.len()];
-        let ledger = Mutex::new(Ledger { books, rejected: Vec::new() });
+        let ledger = Mutex::new(Ledger { books, ..Ledger::default() });
         let (tokens, bytes) = (AtomicU64::new(1 << 10), AtomicU64::new(FIRST_GUESS << 10));
         let cleaner = worker::cleaner(&plan)?;
         let augmenter = worker::augmenter(&plan)?;
@@ -97,6 +98,11 @@ impl Live {
         std::mem::take(&mut self.ledger.lock().unwrap_or_else(PoisonError::into_inner).rejected)
     }
 
+    /// Good rows that were left out, since this was asked last.
+    pub fn left_out(&self) -> Vec<LeftOut> {
+        std::mem::take(&mut self.ledger.lock().unwrap_or_else(PoisonError::into_inner).left_out)
+    }
+
     /// Make documents of some rows with all threads, in order.
     fn make(&self, unit: &Unit, rows: &[Loose]) -> Result<Vec<Done>, EngineError> {
         let input = &self.files.files[unit.file as usize].input;
@@ -130,9 +136,10 @@ impl Live {
 
     /// Enter what became of rows into the books, or end the run.
     fn account(&self, unit: &Unit, done: &mut Done, counted: bool) -> Result<(), EngineError> {
-        if !done.rejected.is_empty() {
+        if !(done.rejected.is_empty() && done.left_out.is_empty()) {
             let before = self.files.files[unit.file as usize].lines_before(unit.piece)?;
             done.rejected.iter_mut().for_each(|rejected| rejected.line += before);
+            done.left_out.iter_mut().for_each(|left_out| left_out.line += before);
         }
         let rules = self.rules();
         if let Some(rejected) = done.rejected.iter().find(|rejected| rules.is_fatal(rejected)) {
@@ -144,6 +151,7 @@ impl Live {
             let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
             ledger.books[unit.source as usize].merge(&done.books);
             ledger.rejected.append(&mut done.rejected);
+            ledger.left_out.append(&mut done.left_out);
         }
         Ok(())
     }

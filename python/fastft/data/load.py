@@ -1,0 +1,110 @@
+"""A config's data for Python: a torch-compatible, stateful dataset of packed batches.
+
+from fastft import data
+
+train = data.load("config.toml")
+for batch in train:  # {"input_ids": ..., "labels": ..., "position_ids": ..., "cu_seqlens": ..., "max_seqlen": ...}
+...
+state = train.state_dict()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from fastft.core import paths
+from fastft.core.errors import DataError
+from fastft.core.events import Bus
+from fastft.data.dataset import Batches, evaluation_batches
+from fastft.data.prepare import prepare
+from fastft.data.stream import BlockOrder, Ledger, Stream, StreamBatches, open_stream
+
+if TYPE_CHECKING:
+    from fastft.config.kinds import TokenizerFiles
+    from fastft.config.schema import RunConfig
+    from fastft.data._loadable import EvaluationData, TrainingData
+
+
+def load(
+    config: RunConfig | str | Path,
+    overrides: Iterable[str] = (),
+    *,
+    split: Literal["train", "eval"] = "train",
+    windows: int = 1,
+    rank: int = 0,
+    world: int = 1,
+    as_batches: bool = False,
+    tokenizer: TokenizerFiles | None = None,
+    cache: Path | None = None,
+    bus: Bus | None = None,
+) -> TrainingData | EvaluationData:
+    """The rows of a config as batches of token ids; they are prepared first, unless `data.streaming` is set.
+
+    Args:
+        config: a TOML file, or a config made with `load_config`.
+        overrides: `key=value` strings, as `--set` takes them; only with a file.
+        split: the training rows, or those of the evaluation.
+        windows: windows of `data.max_length` tokens in a batch.
+        rank: this process's number, where several share the data.
+        world: how many do.
+        as_batches: give `Batch` objects, with shifted targets, and no dicts.
+        tokenizer: makes ids; by default the model's.
+        cache: folder of prepared data; by default fastft's.
+        bus: hears of progress, warnings and the end.
+
+    Returns:
+        An iterable, in `DataLoader(..., batch_size=None)` as well; training data has `state_dict` and
+        `load_state_dict`, which count batches of this rank.
+
+    Raises:
+        ConfigError: with every problem of the file.
+        DataError: nothing is left to train on, or a source can't be used; or there is no evaluation.
+    """
+    from fastft.data._loadable import EvaluationData, TrainingData, as_tensors
+
+    folder = None
+    if isinstance(config, str | Path):
+        from fastft.config.load import load as read
+
+        loaded = read(config, overrides, files=True)
+        config, folder = loaded.config, loaded.folder
+    if tokenizer is None:
+        import fastft  # the package's face knows models, which this layer does not
+
+        tokenizer = fastft.tokenizer_files(config)
+    bus, cache = bus or Bus(), cache or paths.cache_folder()
+    convert = (lambda batch: batch) if as_batches else as_tensors
+    # A step of one micro-batch a rank: a batch, and its number, is what callers count.
+    share: dict[str, Any] = {"windows_per_step": windows * world, "micro": windows, "rank": rank, "world": world}
+    common: dict[str, Any] = {"seed": config.seed, "config_dir": folder, "cache": cache, "bus": bus}
+    if config.data.streaming:
+        opened = open_stream(config.data, config.stage, tokenizer, **common)
+        evaluation = opened.eval
+        if split == "train":
+            ledger = Ledger(None, config.data.max_bad_fraction, bus)
+            return TrainingData(StreamBatches(opened.stream, ledger=ledger, **share), known=False, convert=convert)
+    else:
+        rows = prepare(config.data, config.stage, tokenizer, eval_fraction=config.eval.fraction, **common)
+        evaluation = rows.eval
+        if split == "train" and config.data.order == "block":
+            stream = Stream(rows.plan, BlockOrder.of(config.data, config.seed), store=rows.train)
+            return TrainingData(StreamBatches(stream, **share), known=False, convert=convert)
+        if split == "train":
+            feed = Batches(
+                rows.train,
+                max_length=config.data.max_length,
+                packing=config.data.packing,
+                seed=config.seed if config.data.seed is None else config.data.seed,
+                shuffle=config.data.order != "none",
+                **share,
+            )
+            return TrainingData(feed, known=True, convert=convert)
+    if evaluation is None:
+        raise DataError(
+            "the config has no evaluation", hint="name `data.eval`, or set `eval.fraction`", code="data.no-eval"
+        )
+    options: dict[str, Any] = {"max_length": config.data.max_length, "packing": config.data.packing}
+    store = evaluation
+    return EvaluationData(lambda: evaluation_batches(store, micro=windows, rank=rank, world=world, **options), convert)

@@ -1,0 +1,114 @@
+"""`fastft.data.load`: batches for any loop, with a place to come back to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from data_helpers import Kitchen, chat, write_jsonl
+from torch.utils.data import DataLoader
+
+from fastft import data
+from fastft.config.kinds import Batch
+from fastft.config.schema import RunConfig
+from fastft.core.errors import DataError, UnsupportedError
+from fastft.data._loadable import EvaluationData, TrainingData
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("load")
+    return write_jsonl(folder / "rows.jsonl", [chat(f"q{n}" * (n % 9 + 1), f"a{n}" * 9) for n in range(200)])
+
+
+def load(
+    kitchen: Kitchen, rows: Path, *, fraction: float = 0.0, options: dict[str, Any] | None = None, **more: Any
+) -> Any:
+    tree = {
+        "model": {"path": "none"},
+        "data": {"train": [{"path": str(rows)}], "template": "chatml", "max_length": 256, **(options or {})},
+        "stage": {"kind": "sft"},
+        "method": {"kind": "full"},
+        "optimizer": {"kind": "adamw", "lr": 1e-3},
+        "eval": {"fraction": fraction},
+    }
+    return data.load(RunConfig.model_validate(tree), tokenizer=kitchen.tokenizer, cache=kitchen.cache, **more)
+
+
+def text(batch: dict[str, Any]) -> str:
+    return json.dumps({k: v.tolist() if isinstance(v, torch.Tensor) else v for k, v in batch.items()})
+
+
+MODES: list[dict[str, Any]] = [{}, {"shuffle": "block", "lanes": 2}, {"streaming": True, "lanes": 2}]
+
+
+@pytest.mark.parametrize("options", MODES)
+def test_a_data_loader_gives_the_same_batches(kitchen: Kitchen, rows: Path, options: dict[str, Any]) -> None:
+    plain = [text(batch) for batch in load(kitchen, rows, options=options)]
+    through = [text(b) for b in DataLoader(load(kitchen, rows, options=options), batch_size=None, num_workers=0)]
+    assert plain == through
+    assert len(plain) > 10
+
+
+@pytest.mark.parametrize("options", MODES)
+def test_a_place_can_be_gone_back_to(kitchen: Kitchen, rows: Path, options: dict[str, Any]) -> None:
+    whole = load(kitchen, rows, options=options)
+    want = [text(batch) for _ in range(2) for batch in whole]
+    for stop in (0, 5, len(want) // 2, len(want) // 2 + 3):
+        broken = load(kitchen, rows, options=options)
+        seen: list[str] = []
+        while len(seen) < stop:
+            for batch in broken:
+                seen.append(text(batch))
+                if len(seen) == stop:
+                    break
+        state = json.loads(json.dumps(broken.state_dict()))
+        after = load(kitchen, rows, options=options)
+        after.load_state_dict(state)
+        while len(seen) < len(want):
+            seen += [text(batch) for batch in after]
+        assert seen[: len(want)] == want
+
+
+def test_labels_are_the_ids_that_carry_a_loss(kitchen: Kitchen, rows: Path) -> None:
+    dicts, batches = load(kitchen, rows, windows=2), load(kitchen, rows, windows=2, as_batches=True)
+    for found, batch in zip(dicts, batches, strict=True):
+        assert isinstance(batch, Batch)
+        trained = found["labels"] != -100
+        assert torch.equal(found["labels"][trained], found["input_ids"][trained])
+        assert int(trained.sum()) == batch.num_targets
+        assert torch.equal(found["labels"][0, 1:], batch.targets[0, :-1])
+        assert found["cu_seqlens"][-1] == found["input_ids"].shape[1]
+
+
+def test_ranks_share_the_batches(kitchen: Kitchen, rows: Path) -> None:
+    alone = [text(batch) for batch in load(kitchen, rows)]
+    parts = [[text(batch) for batch in load(kitchen, rows, rank=rank, world=2)] for rank in range(2)]
+    assert sorted(parts[0] + parts[1]) == sorted(alone)
+
+
+def test_length_is_told_where_it_is_known(kitchen: Kitchen, rows: Path) -> None:
+    known = load(kitchen, rows)
+    assert isinstance(known, TrainingData)
+    assert len(known) == len(list(known))
+    with pytest.raises(TypeError, match="no length that is known"):
+        len(load(kitchen, rows, options={"streaming": True}))
+
+
+def test_evaluation_is_the_same_each_time(kitchen: Kitchen, rows: Path) -> None:
+    evaluation = load(kitchen, rows, fraction=0.2, split="eval")
+    assert isinstance(evaluation, EvaluationData)
+    first = [text(batch) for batch in evaluation]
+    assert first == [text(batch) for batch in evaluation]
+    assert not set(first) & {text(batch) for batch in load(kitchen, rows, fraction=0.2)}
+    with pytest.raises(DataError, match="no evaluation"):
+        load(kitchen, rows, split="eval")
+
+
+def test_worker_processes_are_refused(kitchen: Kitchen, rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastft.data._loadable.get_worker_info", lambda: object())
+    with pytest.raises(UnsupportedError, match="threads of its own"):
+        next(iter(load(kitchen, rows)))
