@@ -1,0 +1,17 @@
+//! Any bytes as a table, by commas and by tabs: every clean row is one JSON object.
+#![no_main]
+
+use fastft_fuzz::check;
+use fastft_source::Layout;
+use libfuzzer_sys::fuzz_target;
+use serde_json::{Map, Value};
+
+fuzz_target!(|data: &[u8]| {
+    for delimiter in [b',', b'\t'] {
+        let (rows, _) = check(data, Layout::Csv { delimiter });
+        for (_, bytes, _) in rows.iter().filter(|row| row.2.is_none()) {
+            let row: Map<String, Value> = serde_json::from_slice(bytes).expect("a clean row is an object");
+            assert!(row.values().all(Value::is_string));
+        }
+    }
+});
