@@ -18,6 +18,7 @@ COMMANDS = {
     "run": ("run", "Do one shard of what was planned."),
     "commit": ("commit", "Make one store of what the shards have done."),
     "explain-key": ("explain_key", "Say why two configs, stores or runs have different data keys."),
+    "templates": ("templates", "List the built-in chat templates, or print one."),
 }
 """Command -> its module in this package, and its line in `fastft data --help`."""
 
