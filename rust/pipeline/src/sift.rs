@@ -100,11 +100,8 @@ pub fn sift(
         rules.duplicates = dedup::search(wanted, cleaner, &drive, spill)?;
         rules.originals = rules.duplicates.iter().map(|duplicate| duplicate.of).collect();
     }
-    let mut books: Vec<Sifted> = plan
-        .sources
-        .iter()
-        .map(|source| Sifted { name: source.name.clone(), ..Sifted::default() })
-        .collect();
+    let mut books: Vec<Sifted> =
+        plan.sources.iter().map(|source| Sifted { name: source.name.clone(), ..Sifted::default() }).collect();
     let mut out = Out::create(kept, dropped)?;
     let mut failed = None;
     drive.ordered(
@@ -221,15 +218,14 @@ fn one(rules: &Rules, input: &Input, row: &Row, bytes: &[u8], here: RowRef, made
         return made.dropped.push(dropped(&format!("duplicate.{kind}"), String::new(), Some(duplicate.of)));
     }
     made.books.kept += 1;
-    match mended {
-        Some(row) => {
-            changed.iter().for_each(|name| count(&mut made.books.repaired, name));
-            made.kept.extend_from_slice(row.as_bytes());
+    if let Some(row) = mended {
+        for name in &changed {
+            count(&mut made.books.repaired, name);
         }
-        None => {
-            made.books.unrepaired += u64::from(!changed.is_empty());
-            push_row(&mut made.kept, bytes, input.data.layout);
-        }
+        made.kept.extend_from_slice(row.as_bytes());
+    } else {
+        made.books.unrepaired += u64::from(!changed.is_empty());
+        push_row(&mut made.kept, bytes, input.data.layout);
     }
     made.kept.push(b'\n');
 }
@@ -248,7 +244,9 @@ fn fate(rules: &Rules, input: &Input, row: &Row, bytes: &[u8]) -> Result<Outcome
         Judged::Keep(_, changed) if changed.is_empty() => Outcome::Kept(changed, None),
         Judged::Keep(after, changed) => {
             let mended = match &after {
-                Document::Text(text) if input.data.layout.is_text() => Some(json!({"text": text}).to_string()),
+                Document::Text(text) if input.data.layout.is_text() => {
+                    Some(json!({"text": text}).to_string())
+                }
                 _ => mender.mend(bytes, before, &after, input.data.layout, &input.format),
             };
             Outcome::Kept(changed, mended)
