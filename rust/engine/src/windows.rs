@@ -20,6 +20,9 @@ const WINDOW_ORDER: u64 = 0x7769_6e64_6f77_7321;
 /// Items that are packed together where the list's order has to be kept.
 const BLOCK: usize = 1 << 13;
 
+/// `(source, file, row, line, tokens)` of a document.
+type RowPlace = (u32, u32, u64, u64, u32);
+
 /// Windows of an epoch in the order in which they are trained on.
 #[pyclass(frozen, module = "fastft._engine")]
 pub struct Windows {
@@ -115,7 +118,7 @@ impl Windows {
     }
 
     /// `(source, file, row, line, tokens)` of the documents of the window at a place of the epoch.
-    fn rows(&self, place: usize) -> PyResult<Vec<(u32, u32, u64, u64, u32)>> {
+    fn rows(&self, place: usize) -> PyResult<Vec<RowPlace>> {
         let lengths = self.store.lengths();
         let row = |document: u32| {
             let at = self.store.place(document);
