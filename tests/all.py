@@ -1,7 +1,6 @@
-"""Everything that must hold, in order, with one summary at the end: lint, Rust, fuzz targets, Python.
+"""Everything that must hold, in order, with one summary at the end: lint, Rust, Python.
 
-`python tests/all.py` runs all; `--only lint|rust|fuzz|python` runs one part; `--fuzz-seconds` is the time of each
-fuzz target; what follows `--` goes to pytest.
+`python tests/all.py` runs all; `--only lint|rust|python` runs one part; what follows `--` goes to pytest.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,9 +30,9 @@ class Part:
     seconds: float
 
 
-def run(command: list[str], **variables: str) -> tuple[int, str]:
+def run(command: list[str]) -> tuple[int, str]:
     """Run a command, show what it prints, and return its exit code and output."""
-    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "HF_HUB_OFFLINE": "1", **variables}
+    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -77,38 +75,6 @@ def rust() -> Part:
     return Part("rust", passed, failed or int(code != 0), skipped, time.monotonic() - started)
 
 
-def fuzz(seconds: int) -> Part:
-    """Build the fuzz targets and run each for a while; what is found is kept beside them, in the cache."""
-    started = time.monotonic()
-    folder = ROOT / "rust" / "fuzz"
-    built = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "fuzz"
-    build = ["cargo", "build", "--quiet", "--manifest-path", str(folder / "Cargo.toml"), "--target-dir", str(built)]
-    targets = sorted(path.stem for path in (folder / "fuzz_targets").glob("*.rs"))
-    if run(build, RUSTC_WRAPPER=str(folder / "rustc.sh"))[0]:
-        return Part("fuzz", 0, len(targets), 0, time.monotonic() - started)
-    failed = 0
-    for target in targets:
-        found, crashes = built / "corpus" / target, built / "crashes"
-        found.mkdir(parents=True, exist_ok=True)
-        crashes.mkdir(exist_ok=True)
-        words = folder / "dictionaries" / f"{'template' if target == 'template' else 'rows'}.txt"
-        options = {
-            "max_total_time": seconds,
-            "max_len": 4096,
-            "timeout": 20,
-            "rss_limit_mb": 1024,
-            "verbosity": 0,
-            "print_final_stats": 1,
-            "dict": words,
-            "artifact_prefix": f"{crashes}/{target}-",
-        }
-        flags = [f"-{name}={value}" for name, value in options.items()]
-        code, _ = run([str(built / "debug" / target), *flags, str(found), str(folder / "corpus" / target)])
-        print(f"{'ok    ' if code == 0 else 'FAILED'} {target}", flush=True)
-        failed += code != 0
-    return Part("fuzz", len(targets) - failed, failed, 0, time.monotonic() - started)
-
-
 def python(arguments: list[str]) -> Part:
     """Run pytest."""
     started = time.monotonic()
@@ -127,21 +93,14 @@ def python(arguments: list[str]) -> Part:
 def main() -> int:
     """Run the parts and print the summary; 0 when nothing failed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=["lint", "rust", "fuzz", "python"])
-    parser.add_argument("--fuzz-seconds", type=int, default=20, metavar="N")
+    parser.add_argument("--only", choices=["lint", "rust", "python"])
     parser.add_argument("pytest", nargs="*")
     chosen = parser.parse_args()
     parts = []
-    every: dict[str, Callable[[], Part]] = {
-        "lint": lint,
-        "rust": rust,
-        "fuzz": lambda: fuzz(chosen.fuzz_seconds),
-        "python": lambda: python(chosen.pytest),
-    }
-    for name, test in every.items():
+    for name, part in (("lint", lint), ("rust", rust), ("python", lambda: python(chosen.pytest))):
         if chosen.only in (None, name):
             print(f"== {name}", flush=True)
-            parts.append(test())
+            parts.append(part())
     width = min(shutil.get_terminal_size().columns, 60)
     print("=" * width)
     for part in parts:

@@ -16,8 +16,7 @@ use crate::date::Moment;
 use crate::python::{Dumps, float, is_space};
 
 /// Instructions one rendering may take; the longest real ones take about 10^5.
-#[allow(unexpected_cfgs, reason = "`rust/fuzz` sets it: its time is short")]
-const FUEL: u64 = if cfg!(fuzzing) { 100_000 } else { 50_000_000 };
+const FUEL: u64 = 50_000_000;
 
 /// The environment; `now` is what `strftime_now` prints.
 pub fn environment(now: Moment) -> Environment<'static> {
