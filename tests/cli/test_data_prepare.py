@@ -165,6 +165,24 @@ def test_explain_key_names_what_differs(run: Any, project: Path, tmp_path: Path)
     assert entry.run(["data", "explain-key", "one", str(project)]) == 4
 
 
+def test_export_writes_what_other_tools_read(run: Any, tmp_path: Path) -> None:
+    from pyarrow import parquet
+
+    told = json.loads(run("prepare", "--json")[1])
+    code, out, err = run("export", "--to", "parquet", "--out", "rows.parquet")
+    assert (code, out) == (0, f"rows.parquet: {told['used']} rows\n"), err
+    table = parquet.read_table(tmp_path / "rows.parquet")
+    assert sum(len(ids) for ids in table.column("input_ids").to_pylist()) == told["tokens"]
+    packed = json.loads(run("export", "--to", "datasets", "--out", "folder", "--packed", "--json")[1])
+    assert packed["rows"] == told["windows"]
+    code, _, err = run("export", "--to", "megatron", "--out", "mega")
+    assert (code, "Traceback" in err) == (4, False)
+    assert run("export", "--to", "megatron", "--out", "mega", "--loss-mask", "file")[0] == 0
+    assert (tmp_path / "mega_loss_mask.bin").is_file()
+    assert run("export", "--to", "parquet", "--out", "x", "--loss-mask", "drop")[0] == 2
+    assert run("export", "--to", "parquet", "--out", "x", "--part", "eval")[0] == 2
+
+
 def test_the_picture_has_a_bar_a_power_of_two() -> None:
     text = picture([Bucket(30, 5, 150), Bucket(34, 10, 340), Bucket(128, 1, 128)])
     assert text == (

@@ -17,6 +17,7 @@ COMMANDS = {
     "plan": ("plan", "Plan a preparation that several machines share."),
     "run": ("run", "Do one shard of what was planned."),
     "commit": ("commit", "Make one store of what the shards have done."),
+    "export": ("export", "Write prepared rows as files of other tools."),
     "explain-key": ("explain_key", "Say why two configs, stores or runs have different data keys."),
     "templates": ("templates", "List the built-in chat templates, or print one."),
 }
