@@ -123,7 +123,7 @@ def __getattr__(name: str) -> Any:
 
         return errors
     if name == "data":
-        from fastft import data
+        import importlib
 
-        return data
+        return importlib.import_module("fastft.data")  # `from fastft import data` would ask here again
     raise AttributeError(f"module 'fastft' has no attribute {name!r}")
