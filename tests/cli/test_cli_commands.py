@@ -78,7 +78,12 @@ def test_what_explain_proposes_can_be_typed(fastft: Any) -> None:
     from fastft.config.explain import entries
     from fastft.config.load import load
 
-    unasked = ("data.eval.", "data.decontaminate.", "data.augment.")  # lists, and what needs more than one key
+    unasked = (
+        "data.eval.",
+        "data.decontaminate.",
+        "data.augment.",
+        "data.clean.language.",
+    )  # lists, and what needs more than one key
     tried = 0
     for entry in entries():
         no_value = " = " not in entry.example or entry.example.endswith("= []")

@@ -49,8 +49,8 @@ class LanguageConfig(Section):
     """Which languages stay."""
 
     languages: list[str] = Field(default=[])
-    """ISO 639 codes to keep, as `en` or `eng`; 70 languages can be told. None named: all that can be told."""
-    min_confidence: Fraction = 0.5
+    """ISO 639 codes to keep, as `en` or `eng`; 70 languages can be told.."""
+    min_confidence: Fraction = 0.0
     """Rows whose language is told with less confidence go."""
     min_letters: Count = 40
     """Rows of fewer letters stay: nobody can tell."""
