@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 import torch
 from data_helpers import Kitchen, chat, write_jsonl
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fastft.config.kinds import Batch
 from fastft.core.errors import DataError, ResumeError
 from fastft.data import Batches, Prepared, TokenStore, evaluation_batches
+from fastft.data.dataset import deal
 
 OPTIONS: dict[str, Any] = {"max_length": 256, "packing": "best-fit", "windows_per_step": 4, "micro": 2, "seed": 5}
 
@@ -102,6 +105,27 @@ def test_one_rank_sees_the_union_of_many(prepared: Prepared, world: int) -> None
         parts = [[key(batch) for batch in rank.next_step()] for rank in ranks]
         assert sorted(seen for part in parts for seen in part) == sorted(want)
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_ranks_have_as_much_to_do(kitchen: Kitchen, tmp_path: Path) -> None:
+    rows = [chat(f"q{n}", "word " * (240 if n % 5 == 0 else 3)) for n in range(60)]
+    store = kitchen.prepare(write_jsonl(tmp_path / "rows.jsonl", rows), max_length=512).train
+    options = OPTIONS | {"max_length": 512, "packing": "none", "windows_per_step": 20, "micro": 1}
+    ranks = [Batches(store, **options, rank=rank, world=4) for rank in range(4)]
+    for _ in range(3):
+        batches = [rank.next_step() for rank in ranks]
+        longest = max(batch.max_seqlen for share in batches for batch in share)
+        tokens = [sum(batch.input_ids.numel() for batch in share) for share in batches]
+        assert max(tokens) - min(tokens) <= longest  # one long row more or less
+
+
+@given(costs=st.lists(st.integers(0, 10**6), max_size=40), world=st.integers(1, 9))
+def test_windows_are_dealt_once_and_evenly(costs: list[int], world: int) -> None:
+    shares = deal(costs, range(len(costs)), world)
+    assert sorted(place for share in shares for place in share) == list(range(len(costs)))
+    sizes = [len(share) for share in shares]
+    assert len(sizes) == world
+    assert max(sizes) - min(sizes) <= 1
 
 
 def test_a_resumed_run_goes_on_as_the_unbroken_one(prepared: Prepared) -> None:

@@ -293,7 +293,7 @@ class DedupConfig(Section):
     """Rows that say the same, over all sources: the first one stays."""
 
     exact: bool = True
-    """Rows with the same text."""
+    """Rows with the same text, roles, calls, tools, media and verdict."""
     ignore_case: bool = False
     """Upper and lower case are the same to `exact`."""
     ignore_whitespace: bool = False

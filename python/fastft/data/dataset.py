@@ -188,8 +188,10 @@ class Batches:
         windows = self._windows()
         begin = self._step * self._windows_per_step
         places = list(range(begin, min(begin + self._windows_per_step, len(windows))))
+        if self._world > 1:
+            places = deal(windows.costs(places), places, self._world)[self._rank]
         groups = [places[at : at + self._micro] for at in range(0, len(places), self._micro)]
-        batches = [assemble(windows, group) for group in groups[self._rank :: self._world]]
+        batches = [assemble(windows, group) for group in groups]
         self._step += 1
         if self._step >= self._steps(windows):
             self._epoch, self._step = self._epoch + 1, 0
@@ -240,6 +242,22 @@ class Batches:
             )
             self._planned = (self._epoch, windows)
         return self._planned[1]
+
+
+def deal(costs: Sequence[int], places: Sequence[int], world: int) -> list[list[int]]:
+    """Share the windows of a step among ranks: as many for each, give or take one, and as even in cost as may be.
+
+    The dearest go first, each to the rank that has least (longest processing time first, Graham 1969).
+    """
+    each, extra = divmod(len(places), world)
+    loads, shares = [0] * world, [list[int]() for _ in range(world)]
+    for cost, place in sorted(zip(costs, places, strict=True), key=lambda pair: (-pair[0], pair[1])):
+        open_ranks = [rank for rank in range(world) if len(shares[rank]) < each + (extra > 0)]
+        rank = min(open_ranks, key=lambda rank: (loads[rank], len(shares[rank])))
+        extra -= len(shares[rank]) == each
+        loads[rank] += cost
+        shares[rank].append(place)
+    return [sorted(share) for share in shares]
 
 
 def evaluation_batches(

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 
 pub use cleaner::{CleanPlan, Cleaner, Verdict};
 pub use decontaminate::{DecontaminatePlan, EvaluationSet};
-pub use dedup::{Adder, Dedup, DedupPlan, Duplicate, Duplicates, NearPlan, Reason, RowRef};
+pub use dedup::{Adder, Besides, Dedup, DedupPlan, Duplicate, Duplicates, NearPlan, Reason, RowRef};
 pub use language::LanguagePlan;
 pub use pii::{PiiAction, PiiPlan};
 pub use repair::RepairPlan;

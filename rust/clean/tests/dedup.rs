@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fastft_clean::{Adder, Dedup, DedupPlan, Duplicates, NearPlan, Reason, RowRef};
+use fastft_clean::{Adder, Besides, Dedup, DedupPlan, Duplicates, NearPlan, Reason, RowRef};
 use proptest::prelude::*;
 
 const fn at(unit: u32, row: u32) -> RowRef {
@@ -19,7 +19,7 @@ fn search(plan: &DedupPlan, rows: &[(RowRef, String)], threads: usize) -> Duplic
     let dedup = Dedup::new(plan, folder.path(), threads).unwrap();
     let mut adders: Vec<Adder> = (0..threads).map(|_| dedup.adder()).collect();
     for (index, (row, text)) in rows.iter().enumerate() {
-        adders[index * 7 % threads].add(*row, text).unwrap();
+        adders[index * 7 % threads].add(*row, text, Besides::default()).unwrap();
     }
     dedup.finish(adders).unwrap()
 }

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use fastft_clean::{Dedup, DedupPlan, RowRef};
+use fastft_clean::{Besides, Dedup, DedupPlan, RowRef};
 
 #[test]
 fn ten_million_rows_take_less_than_200_mb() {
@@ -16,7 +16,9 @@ fn ten_million_rows_take_less_than_200_mb() {
         // every hundredth text was there before
         write!(text, "row {}", if number % 100 == 99 { number - 50 } else { number }).unwrap();
         let row = RowRef { unit: number / 1_000_000, row: number % 1_000_000 };
-        adders[(number % 2) as usize].add(row, std::str::from_utf8(&text).unwrap()).unwrap();
+        adders[(number % 2) as usize]
+            .add(row, std::str::from_utf8(&text).unwrap(), Besides::default())
+            .unwrap();
     }
     let found = dedup.finish(adders.into()).unwrap();
     assert_eq!(found.len(), 100_000);

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use fastft_clean::{CleanError, CleanPlan, Cleaner, Dedup, DedupPlan, NearPlan, RowRef, Verdict};
+use fastft_clean::{Besides, CleanError, CleanPlan, Cleaner, Dedup, DedupPlan, NearPlan, RowRef, Verdict};
 use fastft_record::{Conversation, Document};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -103,7 +103,7 @@ fn find_duplicates(
         let mut adder = dedup.adder();
         for (row, text) in (0..).zip(&texts) {
             adder
-                .add(RowRef { unit: 0, row }, text)
+                .add(RowRef { unit: 0, row }, text, Besides::default())
                 .map_err(|error| CleanError::Io { path: folder.into(), error })?;
         }
         dedup.finish(vec![adder])

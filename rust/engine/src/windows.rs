@@ -20,6 +20,9 @@ const WINDOW_ORDER: u64 = 0x7769_6e64_6f77_7321;
 /// Items that are packed together where the list's order has to be kept.
 const BLOCK: usize = 1 << 13;
 
+/// Six times the width of a small model: its matrices cost 24 width^2 a token, attention 4 width a pair.
+const LINEAR: u64 = 8192;
+
 /// `(source, file, row, line, tokens)` of a document.
 type RowPlace = (u32, u32, u64, u64, u32);
 
@@ -144,6 +147,18 @@ impl Windows {
     fn measure(&self, places: Vec<usize>) -> PyResult<(usize, usize, bool)> {
         let size = batch::measure(&*self.store, &self.chosen(&places)?);
         Ok((size.tokens, size.documents, size.weighted))
+    }
+
+    /// What a model's passes over each of the windows cost, in a unit of their own: a token costs as much as looking at
+    /// `LINEAR` others, and looks at its document.
+    #[allow(clippy::needless_pass_by_value, reason = "extracted from Python by value")]
+    fn costs(&self, places: Vec<usize>) -> PyResult<Vec<u64>> {
+        let lengths = self.store.lengths();
+        let cost = |document: u32| {
+            let length = u64::from(lengths[document as usize]);
+            length * (length + LINEAR)
+        };
+        places.iter().map(|&place| Ok(self.chosen(&[place])?.into_iter().map(cost).sum())).collect()
     }
 
     /// Fill buffers of exactly the measured size: int64, int64, int64, int32 of documents + 1, and where

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use fastft_clean::{Adder, Cleaner, Dedup, DedupPlan, Duplicates, RowRef};
+use fastft_clean::{Adder, Besides, Cleaner, Dedup, DedupPlan, Duplicates, RowRef};
 
 use crate::error::EngineError;
 use crate::job::{Job, Opening};
@@ -102,7 +102,9 @@ fn read(
             number += 1;
             let Ok(document) = worker::aligned(chunk.bytes(row), row, task.input) else { continue };
             if let Judged::Keep(document, _) = worker::judge(cleaner, document) {
-                adder.add(reference, &document.text_for_rules()).map_err(EngineError::io(folder))?;
+                adder
+                    .add(reference, &document.text_for_rules(), Besides::of(&document))
+                    .map_err(EngineError::io(folder))?;
             }
         }
     }

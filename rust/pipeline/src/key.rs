@@ -22,7 +22,7 @@ use crate::plan::Plan;
 use crate::store::digest;
 
 /// Raised whenever the engine would make other tokens, or store them otherwise.
-pub const FORMAT_VERSION: u32 = 4;
+pub const FORMAT_VERSION: u32 = 5;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Known {

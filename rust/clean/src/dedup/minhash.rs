@@ -73,10 +73,10 @@ impl MinHasher {
         &self.minima.as_flattened()[..self.places]
     }
 
-    /// The hash of each band of the last text; which band it is counts.
-    pub(crate) fn bands(&self) -> impl Iterator<Item = u64> {
-        self.signature().chunks_exact(self.rows).zip(1_u64..).map(|(values, band)| {
-            values.iter().fold(scramble(band), |hash, &value| {
+    /// The hash of each band of the last text; which band it is counts, and `besides`.
+    pub(crate) fn bands(&self, besides: u64) -> impl Iterator<Item = u64> {
+        self.signature().chunks_exact(self.rows).zip(1_u64..).map(move |(values, band)| {
+            values.iter().fold(scramble(band) ^ besides, |hash, &value| {
                 scramble(hash.rotate_left(23) ^ u64::from(value).wrapping_mul(0x9E37_79B9_7F4A_7C15))
             })
         })
@@ -147,7 +147,7 @@ mod tests {
         let mut hasher = MinHasher::new(14, 8, 5, 1);
         assert!(!hasher.read("... !!"));
         assert!(hasher.read("two words"));
-        assert_eq!(hasher.bands().count(), 14);
+        assert_eq!(hasher.bands(0).count(), 14);
         assert_eq!(hasher.signature().len(), 112);
     }
 }

@@ -4,6 +4,7 @@
 //! into clusters. Of each cluster the row with the lowest (unit, row) stays. The outcome depends on
 //! the rows only: not on threads, the order of adding, or how much memory there is.
 
+mod besides;
 mod clusters;
 mod duplicates;
 mod minhash;
@@ -16,8 +17,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustc_hash::FxHashMap;
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
+pub use besides::Besides;
 use clusters::Clusters;
 pub use duplicates::{Duplicate, Duplicates, Reason};
 use minhash::MinHasher;
@@ -204,18 +206,18 @@ pub struct Adder {
 }
 
 impl Adder {
-    /// Take in the text of a row.
+    /// Take in the text of a row, and what the row is besides.
     ///
     /// # Errors
     /// When a file can't be written.
-    pub fn add(&mut self, row: RowRef, text: &str) -> io::Result<()> {
+    pub fn add(&mut self, row: RowRef, text: &str, besides: Besides) -> io::Result<()> {
         let exact = self.exact.is_some().then(|| {
             if !self.plan.ignore_case && !self.plan.ignore_whitespace {
-                return xxh3_128(text.as_bytes());
+                return xxh3_128_with_seed(text.as_bytes(), besides.whole);
             }
             self.canonical.clear();
             canonical(text, &self.plan, &mut self.canonical);
-            xxh3_128(self.canonical.as_bytes())
+            xxh3_128_with_seed(self.canonical.as_bytes(), besides.whole)
         });
         let near = self.near.as_mut().is_some_and(|near| near.hasher.read(text));
         self.note(row);
@@ -224,7 +226,7 @@ impl Adder {
             sorter.push([(hash >> 64) as u64, hash as u64, row.pack()])?;
         }
         let Some(adder) = self.near.as_mut().filter(|_| near) else { return Ok(()) };
-        for key in adder.hasher.bands() {
+        for key in adder.hasher.bands(besides.core) {
             adder.bands.push([key, row.pack()])?;
         }
         if let Some(signatures) = &mut adder.signatures {
