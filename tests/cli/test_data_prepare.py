@@ -128,6 +128,17 @@ def test_preview_shows_what_is_trained(run: Any) -> None:
     assert sum(rows[0]["trained"]) == 2
 
 
+def test_preview_and_check_name_the_same_place(run: Any, tmp_path: Path) -> None:
+    messages = [{"role": "user", "content": "a"}, {"role": "asistant", "content": "b"}]
+    (tmp_path / "odd.jsonl").write_text(json.dumps({"messages": messages}) + "\n")
+    words = ("--set", "data.train=[{path='odd.jsonl', format={kind='openai'}}]")
+    checked = json.loads(run("check", *words, "--json")[1])["findings"][0]
+    code, _, err = run("preview", *words)
+    place = f"odd.jsonl:1:{checked['path']}: {checked['code']}: {checked['reason']}"
+    assert (code, checked["path"]) == (4, "messages[1].role")
+    assert f"warning[data.quarantined]: {place}\n" in err
+
+
 def test_stats_add_up(run: Any) -> None:
     told = json.loads(run("stats", "--json")[1])
     assert sum(bucket["rows"] for bucket in told["lengths"]) == 30

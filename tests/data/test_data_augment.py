@@ -137,8 +137,12 @@ def test_nothing_is_asked_twice(tmp_path: Path) -> None:
 
 
 def test_order_does_not_depend_on_who_answers_first(tmp_path: Path) -> None:
+    second = threading.Event()
+
     def slow_first(body: dict[str, Any], number: int) -> tuple[int, dict[str, str], bytes]:
-        time.sleep(0.2 if number == 1 else 0)
+        if number == 1:
+            assert second.wait(120), "nobody else asked meanwhile"
+        second.set()
         return upper(body, number)
 
     with serving(slow_first) as server:
@@ -175,15 +179,18 @@ def test_retry_after_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_slow_answer_is_given_up(tmp_path: Path) -> None:
+    through = threading.Event()
+
     def slow(body: dict[str, Any], number: int) -> tuple[int, dict[str, str], bytes]:
-        time.sleep(1.0 if number == 1 else 0)
+        if number == 1:
+            assert through.wait(120), "the answer was waited for"
         return upper(body, number)
 
     with serving(slow) as server:
-        begin = time.monotonic()
-        run(tmp_path, paraphrase(server.url, timeout=0.2), rows(1))
-        assert time.monotonic() - begin < 0.9
-        assert len(server.bodies) == 2
+        run(tmp_path, paraphrase(server.url, timeout=0.5), rows(1))
+        through.set()
+        assert len(server.bodies) >= 2  # on a busy machine a quick answer may come too late as well
+    assert len(lines(tmp_path)) == 1
 
 
 def test_an_endpoint_that_stays_broken_ends_the_run_and_keeps_what_was_answered(tmp_path: Path) -> None:
@@ -361,7 +368,7 @@ def test_a_killed_run_asks_nothing_twice(tmp_path: Path) -> None:
     def stuck(body: dict[str, Any], number: int) -> tuple[int, dict[str, str], bytes]:
         if number > 4:
             reached.set()
-            hold.wait(20)
+            hold.wait(300)
         return upper(body, number)
 
     with serving(stuck) as server:

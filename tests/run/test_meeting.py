@@ -94,7 +94,7 @@ def test_a_rank_that_prepares_longer_than_the_timeout_is_waited_for(tmp_path: Pa
     subprocess.run(words, env=warm, check=True, capture_output=True)
     port, out = _port(), tmp_path / "run"
     ranks = [_rank(rank, port, config, out, caches[rank]) for rank in range(2)]
-    answers = [process.communicate(timeout=240) for process in ranks]
+    answers = [process.communicate(timeout=540) for process in ranks]
     assert [process.returncode for process in ranks] == [0, 0], "\n".join(err for _, err in answers)
     record = Run(out).record
     assert record["status"] == "finished"
@@ -105,29 +105,29 @@ def test_a_rank_that_prepares_longer_than_the_timeout_is_waited_for(tmp_path: Pa
 
 @pytest.mark.slow
 def test_a_rank_that_waits_heeds_a_signal(tmp_path: Path, tiny: Path) -> None:
-    config = _write(tmp_path, tiny, 20)
-    waiting = _rank(1, _port(), config, tmp_path / "run", tmp_path / "cache")
-    deadline = time.monotonic() + 120
-    tokens = tmp_path / "cache" / "tokens"
-    while time.monotonic() < deadline and not (tokens.is_dir() and list(tokens.glob("*/manifest.json"))):
-        time.sleep(0.2)
-    time.sleep(2)
-    assert waiting.poll() is None
+    """This process stands in for rank 0, which never comes: it holds the store and sees the other one arrive."""
+    from torch.distributed import PrefixStore, TCPStore
+
+    config, port = _write(tmp_path, tiny, 20), _port()
+    held = TCPStore("127.0.0.1", port, 2, True, wait_for_workers=False, multi_tenant=True)
+    waiting = _rank(1, port, config, tmp_path / "run", tmp_path / "cache")
+    while not PrefixStore("fastft/0", held).add("data", 0):
+        assert waiting.poll() is None, waiting.communicate()[1]
+        time.sleep(0.1)
     waiting.send_signal(signal.SIGTERM)
-    _, err = waiting.communicate(timeout=20)
+    _, err = waiting.communicate()
     assert waiting.returncode == 75, err
 
 
 def test_the_lock_lets_one_in_at_a_time(tmp_path: Path) -> None:
     code = (
         "import sys, time; from fastft.core.paths import alone\n"
-        "with alone(sys.argv[1]): print('in', flush=True); time.sleep(60)"
+        "with alone(sys.argv[1]): print('in', flush=True); time.sleep(600)"
     )
     lock = tmp_path / "locks" / "data"
     other = subprocess.Popen([sys.executable, "-c", code, str(lock)], stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None
     assert other.stdout.readline() == "in\n"
-    begin = time.monotonic()
 
     def interrupt(*_: Any) -> None:
         raise TimeoutError
@@ -139,7 +139,7 @@ def test_the_lock_lets_one_in_at_a_time(tmp_path: Path) -> None:
             pass
     finally:
         signal.signal(signal.SIGALRM, before)
-    assert time.monotonic() - begin < 5
+    assert other.poll() is None, "the signal ended the wait, not the other process"
     other.kill()
     other.communicate()
     with alone(lock):

@@ -76,5 +76,5 @@ with Signals() as signals, signals.deferred():
         process.send_signal(getattr(signal, name))
         assert process.stdout.readline() == "first\n"
         process.send_signal(getattr(signal, name))
-        assert process.wait(10) == code
+        assert process.wait(300) == code
         assert process.stderr.read() == f"{name} again: stopping now, without saving\n"

@@ -82,7 +82,8 @@ class DataConfig(Section):
     train: list[SourceConfig] = Field(min_length=1)
     """The sources to train on."""
     eval: list[SourceConfig] = Field(default=[])
-    """The sources to evaluate on; absent means a part of `train`, see `eval.fraction`."""
+    """The sources to evaluate on; absent means a part of `train`, see `eval.fraction`. Their rows are used as they are:
+    `clean`, `decontaminate`, `dedup` and `augment` are for training rows."""
     template: str = "auto"
     """Chat template: `auto` is the tokenizer's own; a built-in name; or a path to a `.jinja` file."""
     max_length: Annotated[int, Field(ge=8)] = 2048
@@ -113,10 +114,13 @@ class DataConfig(Section):
     """Thinking blocks in answers: `keep` trains them as they are printed; `mask_empty` all but empty ones, which would
     teach not to think; `strip` removes them before the template sees the row."""
     clean: CleanConfig | None = None
+    """What training rows are held to, repairs included; rows of `eval` are used as they are."""
     decontaminate: DecontaminateConfig | None = None
+    """Evaluation sets that no training row may hold."""
     dedup: DedupConfig | None = None
+    """Training rows that say the same: the first one stays. Rows of `eval` are used as they are."""
     augment: Annotated[list[Augmentation], OneOf(AUGMENTATIONS)] = Field(default=[])
-    """Altered copies of training rows: each table makes copies of its own. Rows to evaluate on have none."""
+    """Altered copies of training rows: each table makes copies of its own. Rows of `eval` have none."""
     on_bad: Literal["quarantine", "fail"] = "quarantine"
     """Rows that can't be used: set aside with file, line and reason, or end the run."""
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)] = 1.0
@@ -124,12 +128,16 @@ class DataConfig(Section):
     threads: Annotated[int, Field(ge=0)] = 0
     """Threads of the data engine; 0 is one a core."""
     seed: int | None = None
-    """Seed of the order of rows; absent means the run's `seed`."""
+    """Seed of the order of rows and of altered copies; absent means the run's `seed`."""
 
     @property
     def order(self) -> Literal["global", "block", "none"]:
         """How rows are shuffled."""
         return self.shuffle or ("block" if self.streaming else "global")
+
+    def chosen_seed(self, run_seed: int) -> int:
+        """The seed of order and altered copies, in 64 bits: `seed`, or that of the run."""
+        return (run_seed if self.seed is None else self.seed) & (2**64 - 1)
 
     @model_validator(mode="after")
     def _mixing(self) -> DataConfig:

@@ -45,7 +45,12 @@ class Finding:
     @property
     def place(self) -> str:
         """File, line and path, joined by colons."""
-        return ":".join(str(part) for part in (self.file or self.source, self.line, self.path) if part is not None)
+        return place(self.file or self.source, self.line, self.path)
+
+
+def place(file: str, line: int | None, path: str | None) -> str:
+    """Where in a row something is wrong, as all reports say it: file, line and JSON path as far as they are known."""
+    return ":".join(str(part) for part in (file, line, path) if part is not None)
 
 
 def check(
@@ -73,7 +78,7 @@ def check(
         For each source `part` (train or eval), `name`, `format`, `guessed`, `files`, `read`, `bytes`, `bad` (rows by
         code), `too_long` and `warnings`.
     """
-    cache = cache or paths.cache_folder()
+    options: dict[str, Any] = {"config_dir": config_dir, "cache": cache or paths.cache_folder()}
     checked: list[dict[str, Any]] = []
 
     def tell(text: str) -> None:
@@ -85,10 +90,10 @@ def check(
             continue
         tokens = tokenizer is not None
         try:
-            plan = make_plan(data, sources, stage, tokenizer, config_dir=config_dir, cache=cache)
+            plan = make_plan(data, sources, stage, tokenizer, **options, as_they_are=part == "eval")
         except DataError:  # a source can't be used as a whole: the engine names it together with what else is wrong
             tokens = False
-            plan = make_plan(data, sources, stage, None, config_dir=config_dir, cache=cache)
+            plan = make_plan(data, sources, stage, None, **options, as_they_are=part == "eval")
         progress = engine().Progress()
         with Watch(progress, bus):
             answer = engine().check(plan.json, progress, tell, tokens, plan.fallback)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastft.core import paths
 from fastft.core.errors import DataError
@@ -47,7 +47,7 @@ def fields_of_store(folder: Path) -> Fields:
 
 
 def fields_of_config(
-    data: DataConfig, stage: Stage, tokenizer: TokenizerFiles, *, config_dir: Path, cache: Path | None = None
+    data: DataConfig, stage: Stage, tokenizer: TokenizerFiles, *, seed: int, config_dir: Path, cache: Path | None = None
 ) -> Fields:
     """What the key of the training data of a config is made of; the files are hashed unless that is known.
 
@@ -55,8 +55,8 @@ def fields_of_config(
         DataError: a source can't be used.
         ConfigError: the template can't be found.
     """
-    cache = cache or paths.cache_folder()
-    plan = make_plan(data, data.train, stage, tokenizer, config_dir=config_dir, cache=cache)
+    options: dict[str, Any] = {"config_dir": config_dir, "cache": cache or paths.cache_folder()}
+    plan = make_plan(data, data.train, stage, tokenizer, **options, augment_seed=data.chosen_seed(seed))
     return dict(json.loads(engine().plan_key(plan.json)[1]))
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fastft.core import paths
 from fastft.core.events import Warned
+from fastft.data.check import place
 from fastft.data.engine import engine
 from fastft.data.plan import make_plan
 
@@ -50,7 +51,7 @@ def preview(
 ) -> Iterator[PreviewRow]:
     """The first `rows` good rows of each training source.
 
-    Rows that can't be used are told to `bus` as warnings with file, line and reason.
+    Rows that can't be used are told to `bus` as warnings with file, line, path in the row and reason, as `check` does.
 
     Raises:
         DataError: a source can't be used.
@@ -62,4 +63,5 @@ def preview(
         if "code" not in row:
             yield PreviewRow(row["source"], row["row"], row["text"], row["ids"], row["trained"])
         elif bus is not None:
-            bus.emit(Warned("data.quarantined", f"{row['file']}:{row['line']}: {row['code']}: {row['reason']}"))
+            where = place(row["file"], row["line"], row.get("at"))
+            bus.emit(Warned("data.quarantined", f"{where}: {row['code']}: {row['reason']}"))

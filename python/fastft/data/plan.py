@@ -53,6 +53,7 @@ def make_plan(
     config_dir: Path | None,
     cache: Path,
     augment_seed: int | None = None,
+    as_they_are: bool = False,
 ) -> EnginePlan:
     """Say what is to be done with `sources`; without a tokenizer, for a look at the rows themselves.
 
@@ -63,7 +64,9 @@ def make_plan(
         tokenizer: makes ids.
         config_dir: where relative paths are looked for when the working directory has no such file.
         cache: folder of prepared data.
-        augment_seed: seed of the altered copies; None makes none, as for rows to evaluate on.
+        augment_seed: seed of the altered copies; None makes none.
+        as_they_are: for rows to evaluate on: nothing is repaired, filtered, altered, or looked up among duplicates, or
+            a score would be that of another set.
 
     Raises:
         DataError: a source has no files, or its format can't be told.
@@ -101,8 +104,8 @@ def make_plan(
         "truncate": data.truncate,
         "fail_on_bad": data.on_bad == "fail",
         "threads": data.threads,
-        "clean": clean_plan(data.clean, data.decontaminate, config_dir),
-        "dedup": None if data.dedup is None else data.dedup.plan(),
+        "clean": None if as_they_are else clean_plan(data.clean, data.decontaminate, config_dir),
+        "dedup": None if as_they_are or data.dedup is None else data.dedup.plan(),
         "cache": str(cache),
     }
     if tokenizer is None:
@@ -113,7 +116,7 @@ def make_plan(
         fallback, slow_template = _add_template(plan, data, tokenizer, config_dir, cache)
     if "text" in kinds:
         plan["encode"]["add_bos_to_text"] = tokenizer.bos_id is not None and _adds_bos(tokenizer)
-    if augment_seed is not None and data.augment:
+    if augment_seed is not None and data.augment and not as_they_are:
         if kinds == {"text"}:
             _need_text(data.augment)
         plan["augment"] = augment_plan(data.augment, augment_seed, plan["tokenizer"]["special_tokens"], config_dir)

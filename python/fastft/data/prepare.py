@@ -80,11 +80,11 @@ def prepare(
     """
     begin = time.monotonic()
     cache = cache or paths.cache_folder()
-    chosen_seed = (data.seed if data.seed is not None else seed) & (2**64 - 1)
-    made = [_make(data, data.train, stage, tokenizer, config_dir, cache, bus, augment_seed=chosen_seed)]
+    chosen_seed = data.chosen_seed(seed)
+    made = [_make(data, data.train, stage, tokenizer, config_dir, cache, bus, chosen_seed)]
     fraction = 0.0 if data.eval else eval_fraction
     if data.eval:
-        made.append(_make(data, data.eval, stage, tokenizer, config_dir, cache, bus))
+        made.append(_make(data, data.eval, stage, tokenizer, config_dir, cache, bus, chosen_seed, as_they_are=True))
         train, evaluation = (
             TokenStore.open(made[0].folder, mix=made[0].plan.mix),
             TokenStore.open(made[1].folder),
@@ -160,9 +160,11 @@ def _make(
     config_dir: Path | None,
     cache: Path,
     bus: Bus,
-    augment_seed: int | None = None,
+    seed: int,
+    as_they_are: bool = False,
 ) -> _Made:
-    plan = make_plan(data, sources, stage, tokenizer, config_dir=config_dir, cache=cache, augment_seed=augment_seed)
+    options: dict[str, Any] = {"config_dir": config_dir, "cache": cache, "augment_seed": seed}
+    plan = make_plan(data, sources, stage, tokenizer, **options, as_they_are=as_they_are)
     progress = engine().Progress()
     with Watch(progress, bus):
         found = engine().prepare(plan.json, progress, plan.fallback)

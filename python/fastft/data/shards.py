@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastft.core import paths
 from fastft.core.errors import DataError, ResourceError
@@ -66,10 +66,15 @@ class Job:
 
     def parts(self, tokenizer: TokenizerFiles) -> Iterator[tuple[Path, EnginePlan]]:
         """Folder and plan of the training rows, and of the evaluation rows when they have sources of their own."""
-        data, cache = self.config.data, paths.cache_folder()
+        data = self.config.data
+        options: dict[str, Any] = {
+            "config_dir": self.config_dir,
+            "cache": paths.cache_folder(),
+            "augment_seed": data.chosen_seed(self.config.seed),
+        }
         for name, sources in (("", data.train), (EVAL, data.eval)):
             if sources:
-                plan = make_plan(data, sources, self.config.stage, tokenizer, config_dir=self.config_dir, cache=cache)
+                plan = make_plan(data, sources, self.config.stage, tokenizer, **options, as_they_are=name == EVAL)
                 yield self.folder / name, plan
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from fastft.core import paths
 from fastft.core.errors import DataError, ResumeError
 from fastft.core.events import Bus, DataReady, Warned
+from fastft.data.check import place
 from fastft.data.dataset import TokenStore, assemble
 from fastft.data.engine import engine
 from fastft.data.plan import EnginePlan, make_plan
@@ -57,8 +58,7 @@ class BlockOrder:
     @classmethod
     def of(cls, data: DataConfig, seed: int) -> BlockOrder:
         """The order that a config asks for; `seed` is the run's."""
-        chosen = seed if data.seed is None else data.seed
-        return cls(data.max_length, data.packing, data.lanes, chosen & _SEED_BITS, data.order != "none")
+        return cls(data.max_length, data.packing, data.lanes, data.chosen_seed(seed), data.order != "none")
 
     def json(self, mix: Mapping[str, Any]) -> str:
         """As the engine takes it."""
@@ -249,7 +249,8 @@ def open_stream(
     """
     begin = time.monotonic()
     cache = cache or paths.cache_folder()
-    plan = make_plan(data, data.train, stage, tokenizer, config_dir=config_dir, cache=cache)
+    options: dict[str, Any] = {"config_dir": config_dir, "cache": cache}
+    plan = make_plan(data, data.train, stage, tokenizer, **options, augment_seed=data.chosen_seed(seed))
     stream = Stream(plan, BlockOrder.of(data, seed), ranked=stage.rows not in ("conversation", "text"))
     sources = json.loads(stream.native.sources() or "[]")
     for source in sources:
@@ -270,8 +271,9 @@ def open_stream(
     evaluation = None
     if data.eval:
         changes = {"train": data.eval, "eval": [], "streaming": False, "shuffle": None, "mixing": "concat"}
-        rows = data.model_copy(update={**changes, "temperature": None})
-        evaluation = prepare(rows, stage, tokenizer, seed=seed, config_dir=config_dir, cache=cache, bus=bus)
+        untouched = {"clean": None, "decontaminate": None, "dedup": None, "augment": []}
+        rows = data.model_copy(update={**changes, **untouched, "temperature": None})
+        evaluation = prepare(rows, stage, tokenizer, seed=seed, **options, bus=bus)
     books = {"streaming": True} | ({} if evaluation is None else {"eval": evaluation.books})
     streamed = Streamed(
         stream=stream,
@@ -332,7 +334,7 @@ class Ledger:
                 Warned(
                     "data.quarantined",
                     f"{bad:,} of the {read:,} rows read so far can't be used, "
-                    f"one is {first['file']}:{first['line']}: {first['code']}: {first['reason']}",
+                    f"one is {place(first['file'], first['line'], first.get('at'))}: {first['code']}: {first['reason']}",
                     hint=None if rejected is None else f"each is listed with file, line and reason in {rejected}",
                 )
             )

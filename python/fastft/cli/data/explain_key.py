@@ -55,8 +55,8 @@ def _fields(path: Path, overrides: tuple[str, ...]) -> Fields:
     from fastft.models import tokenizer_files
 
     loaded = load(path, overrides, files=True)
-    tokenizer = tokenizer_files(loaded.config.model)
-    return explain.fields_of_config(loaded.config.data, loaded.config.stage, tokenizer, config_dir=loaded.folder)
+    config, tokenizer = loaded.config, tokenizer_files(loaded.config.model)
+    return explain.fields_of_config(config.data, config.stage, tokenizer, seed=config.seed, config_dir=loaded.folder)
 
 
 def _short(value: str | None) -> str:
