@@ -99,7 +99,7 @@ def test_shards_and_the_key_that_is_explained_are_of_the_same_rows(
     parts = shards.Job(tmp_path / "job", config, None).parts(kitchen.tokenizer)
     assert "-".join(engine().plan_key(plan.json)[0] for _, plan in parts) == made.key
     fields = fields_of_config(data, config.stage, kitchen.tokenizer, seed=5, config_dir=tmp_path, cache=kitchen.cache)
-    assert fields == made.train.manifest["key_fields"]
+    assert fields == dict(made.train.manifest["key_fields"])
 
 
 def test_no_seed_and_rows_as_they_are_both_make_no_copies(kitchen: Kitchen, rows: Path) -> None:
