@@ -112,6 +112,25 @@ fn files_of_duplicates_are_read_whole_and_by_unit() {
 }
 
 #[test]
+fn a_file_of_duplicates_out_of_order_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dups");
+    let file = |rows: &[(u64, u64)]| {
+        let records = rows.iter().flat_map(|&(unit, row)| [unit << 32 | row, 0, 0]).flat_map(u64::to_le_bytes);
+        std::fs::write(&path, b"fastft dups 0001".iter().copied().chain(records).collect::<Vec<u8>>()).unwrap();
+    };
+    for rows in [[(0, 2), (0, 1)], [(0, 1), (0, 1)], [(1, 1), (0, 1)]] {
+        file(&rows);
+        assert!(Duplicates::read(&path).is_err(), "{rows:?}");
+    }
+    file(&[(0, 2), (0, 1)]);
+    assert!(Duplicates::read_unit(&path, 0).is_err());
+    let last = u64::from(u32::MAX);
+    file(&[(0, 1), (last, last)]);
+    assert_eq!(Duplicates::read_unit(&path, u32::MAX).unwrap().len(), 1);
+}
+
+#[test]
 fn recall_is_what_the_bands_promise() {
     // pairs of a known similarity: of 245 words, `k` from the end are others
     let mut rows = Vec::new();

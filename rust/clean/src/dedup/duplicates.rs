@@ -111,13 +111,21 @@ impl Duplicates {
         let (mut file, count) = open(path)?;
         let first = lower_bound(&mut file, count, RowRef { unit, row: 0 }.pack())?;
         let last = RowRef { unit, row: u32::MAX }.pack();
-        let end = lower_bound(&mut file, count, last.saturating_add(1))?;
+        let end = match last.checked_add(1) {
+            Some(next) => lower_bound(&mut file, count, next)?,
+            None => count,
+        };
         file.seek(SeekFrom::Start(16 + first * RECORD))?;
-        Self::take(BufReader::new(file), end - first)
+        let found = Self::take(BufReader::new(file), end.saturating_sub(first))?;
+        // as in `take`: what was found by halving is not this unit's alone
+        if found.iter().any(|duplicate| duplicate.row.unit != unit) {
+            return Err(damaged());
+        }
+        Ok(found)
     }
 
     fn take(mut file: impl Read, count: u64) -> io::Result<Self> {
-        let mut found = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
+        let mut found: Vec<Duplicate> = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
         for _ in 0..count {
             let [row, of] = [word(&mut file)?, word(&mut file)?].map(RowRef::unpack);
             let reason = match word(&mut file)? {
@@ -125,6 +133,10 @@ impl Duplicates {
                 1 => Reason::Near,
                 _ => return Err(damaged()),
             };
+            // a search among unordered rows would miss some
+            if found.last().is_some_and(|before| before.row >= row) {
+                return Err(damaged());
+            }
             found.push(Duplicate { row, of, reason });
         }
         Ok(Self(found))
