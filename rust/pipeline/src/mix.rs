@@ -120,7 +120,7 @@ impl Schedule {
         let sources = self.weights.iter().filter(|&&weight| weight > 0).count() as i64;
         let parts = i128::from((2 * sources - 2).max(1));
         for (credit, &weight) in self.credits.iter_mut().zip(&self.weights) {
-            *credit += weight as i64;
+            *credit = credit.saturating_add(weight as i64);
         }
         // (time to the deadline) x weight x parts; compared across sources without division
         let slack =
@@ -138,7 +138,7 @@ impl Schedule {
             }
         }
         let best = best?;
-        self.credits[best] -= total;
+        self.credits[best] = self.credits[best].saturating_sub(total);
         Some(best)
     }
 }

@@ -89,7 +89,7 @@ impl Feed {
     /// Begin the next pass.
     pub fn again(&mut self, around: &Surroundings, epoch: u64) {
         self.idle += 1;
-        let pass = if self.idle > IDLE_PASSES { BARREN } else { self.cursor.pass + 1 };
+        let pass = if self.idle > IDLE_PASSES { BARREN } else { self.cursor.pass.saturating_add(1) };
         self.cursor = Cursor { pass, ..Cursor::default() };
         self.reader = None;
         self.waiting.clear();

@@ -155,7 +155,7 @@ impl Lane {
                 drawn.1 = feed.bytes() - before;
             }
             if ended {
-                self.epoch += 1;
+                self.epoch = self.epoch.saturating_add(1);
                 self.begin(&[], &[]);
             }
             if items.is_empty() {
@@ -170,7 +170,7 @@ impl Lane {
                 continue;
             }
             let number = self.group;
-            self.group += 1;
+            self.group = self.group.saturating_add(1);
             return Ok(self.pack(items, number, start, drawn));
         }
     }

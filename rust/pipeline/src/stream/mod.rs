@@ -127,7 +127,7 @@ impl Options {
     #[must_use]
     pub fn group_tokens(&self, group: u64) -> u64 {
         let window = u64::from(self.max_length);
-        (window << (group + 1).min(20)).min(GROUP_TOKENS.max(32 * window))
+        (window << group.saturating_add(1).min(20)).min(GROUP_TOKENS.max(32 * window))
     }
 
     /// Which sources' documents are drawn from one list of units: all, or one each.

@@ -236,3 +236,16 @@ fn data_without_a_document_is_an_error_and_no_endless_search() {
     let mut one = stream(&[40, 0, 40, 40, 0, 40], &[0, 1, 2, 0, 1, 2], 2, Mixing::AllExhausted, 1);
     assert!((0..50).flat_map(|place| documents(&mut one, place)).all(|document| document.0 % 3 != 1));
 }
+
+#[test]
+fn a_state_at_the_end_of_all_numbers_goes_on_or_is_told() {
+    for mixing in MIXINGS {
+        let mut stream = stream(&[5, 6], &[0, 1], 1, mixing, 1);
+        let cursor = Cursor { pass: u64::MAX, unit: u32::MAX, row: u64::MAX, item: u32::MAX };
+        let place =
+            Place { epoch: u64::MAX, group: u64::MAX, credits: vec![i64::MAX; 2], cursors: vec![cursor; 2] };
+        stream.load(vec![LaneState { place, first: 0 }]);
+        let found = stream.window(0, &mut || false);
+        assert!(!matches!(found, Err(EngineError::Worker(_))), "{mixing:?}: a thread panicked");
+    }
+}
