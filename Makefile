@@ -49,6 +49,8 @@ bench: build  ## every benchmark; results in benches/results
 	@$(BIN)/python benches/startup.py
 	@$(BIN)/python benches/kernels.py
 	@$(BIN)/python benches/data/bench.py
+	@$(BIN)/python benches/data/pack.py
+	@$(BIN)/python benches/data/scale.py
 	@$(BIN)/python benches/train_step.py
 	@$(BIN)/python benches/crash.py
 

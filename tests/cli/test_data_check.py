@@ -166,7 +166,10 @@ def test_the_first_error_is_told_while_the_rest_is_read(fastft: Any) -> None:
     first = process.stdout.readline()
     ended = process.poll()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate()
+    try:
+        _, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert first.startswith("rows.jsonl.gz:2: E_TYPE: ")
     assert ended is None
     assert process.returncode == 130, err

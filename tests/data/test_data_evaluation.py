@@ -14,7 +14,12 @@ from fastft.data import Prepared, Streamed, open_stream, shards
 from fastft.data.explain import fields_of_config
 from fastft.data.plan import make_plan
 
-ROWS = [chat("Who wrote it?", "RenÃ© did"), chat("Say it twice", "twice"), chat("Say it twice", "twice"), chat("a", "b")]
+ROWS = [
+    chat("Who wrote it?", "RenÃ© did"),
+    chat("Say it twice", "twice"),
+    chat("Say it twice", "twice"),
+    chat("a", "b"),
+]
 """A row to repair, one that is there twice, and one that is too short."""
 CHANGES: dict[str, dict[str, Any]] = {
     "repaired": {"clean": {"repair": {}}},

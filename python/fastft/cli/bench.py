@@ -15,6 +15,9 @@ from fastft.core.errors import UnsupportedError
 BENCHES = {
     "startup": "startup.py",
     "data": "data/bench.py",
+    "pack": "data/pack.py",
+    "dedup": "data/dedup.py",
+    "scale": "data/scale.py",
     "kernels": "kernels.py",
     "train_step": "train_step.py",
     "crash": "crash.py",
