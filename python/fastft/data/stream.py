@@ -271,7 +271,7 @@ def open_stream(
     evaluation = None
     if data.eval:
         changes = {"train": data.eval, "eval": [], "streaming": False, "shuffle": None, "mixing": "concat"}
-        untouched = {"clean": None, "decontaminate": None, "dedup": None, "augment": []}
+        untouched: dict[str, Any] = {"clean": None, "decontaminate": None, "dedup": None, "augment": []}
         rows = data.model_copy(update={**changes, **untouched, "temperature": None})
         evaluation = prepare(rows, stage, tokenizer, seed=seed, **options, bus=bus)
     books = {"streaming": True} | ({} if evaluation is None else {"eval": evaluation.books})

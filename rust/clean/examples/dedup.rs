@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use fastft_clean::{CleanError, Dedup, DedupPlan, NearPlan, RowRef};
+use fastft_clean::{Besides, CleanError, Dedup, DedupPlan, NearPlan, RowRef};
 use serde_json::{Value, json};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dedup = Dedup::new(&plan, &folder, 1)?;
     let mut adder = dedup.adder();
     for (row, text) in (0..).zip(&texts) {
-        adder.add(RowRef { unit: 0, row }, text)?;
+        adder.add(RowRef { unit: 0, row }, text, Besides::default())?;
     }
     let found = dedup.finish(vec![adder]).map_err(|error: CleanError| error.to_string())?;
     let cpu = cpu_seconds().zip(cpu).map_or(wall.elapsed().as_secs_f64(), |(end, start)| end - start);

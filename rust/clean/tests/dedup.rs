@@ -116,8 +116,10 @@ fn a_file_of_duplicates_out_of_order_is_damaged() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dups");
     let file = |rows: &[(u64, u64)]| {
-        let records = rows.iter().flat_map(|&(unit, row)| [unit << 32 | row, 0, 0]).flat_map(u64::to_le_bytes);
-        std::fs::write(&path, b"fastft dups 0001".iter().copied().chain(records).collect::<Vec<u8>>()).unwrap();
+        let records =
+            rows.iter().flat_map(|&(unit, row)| [unit << 32 | row, 0, 0]).flat_map(u64::to_le_bytes);
+        std::fs::write(&path, b"fastft dups 0001".iter().copied().chain(records).collect::<Vec<u8>>())
+            .unwrap();
     };
     for rows in [[(0, 2), (0, 1)], [(0, 1), (0, 1)], [(1, 1), (0, 1)]] {
         file(&rows);

@@ -46,14 +46,14 @@ impl Besides {
 fn message_fields(message: &Message, whole: &mut Fields, core: &mut Fields) {
     let Message { role, content, parts, reasoning, tool_calls, name, tool_call_id, weight, .. } = message;
     whole.put(role);
-    whole.put(if content.is_some() { "content" } else { "" });
-    whole.put(if reasoning.is_some() { "reasoning" } else { "" });
+    whole.put_size(reasoning.as_deref());
+    whole.put_size(content.as_deref());
     whole.put(name.as_deref().unwrap_or_default());
     whole.put(tool_call_id.as_deref().unwrap_or_default());
     whole.put(&weight.map(|weight| weight.to_string()).unwrap_or_default());
     for part in parts {
         match part {
-            Part::Text { .. } => whole.put("text"),
+            Part::Text { text } => whole.put_size(Some(text)),
             Part::Image { image: place } | Part::Video { video: place } | Part::Audio { audio: place } => {
                 whole.put("media");
                 core.put(place);
@@ -73,6 +73,12 @@ impl Fields {
         self.0.update(field.as_bytes());
     }
 
+    /// Where a text ends among the others, whatever white space there is.
+    fn put_size(&mut self, text: Option<&str>) {
+        let size = text.map_or(u64::MAX, |text| text.chars().filter(|c| !c.is_whitespace()).count() as u64);
+        self.0.update(&size.to_le_bytes());
+    }
+
     fn put_value(&mut self, value: Option<&Value>) {
         if let Some(value) = value {
             self.put(&value.to_string());
@@ -87,7 +93,7 @@ mod tests {
 
     use super::*;
 
-    fn chat(messages: Value) -> Document {
+    fn chat(messages: &Value) -> Document {
         Document::Conversation(
             serde_json::from_value::<Conversation>(json!({ "messages": messages })).unwrap(),
         )
@@ -98,17 +104,17 @@ mod tests {
         let call = |city: &str| json!([{"function": {"name": "weather", "arguments": {"city": city}}}]);
         let image = |path: &str| json!([{"type": "image", "image": path}, {"type": "text", "text": "what?"}]);
         let mut seen: Vec<Document> = vec![
-            chat(json!([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])),
-            chat(json!([{"role": "system", "content": "a"}, {"role": "user", "content": "b"}])),
-            chat(json!([{"role": "user", "content": "a\nb"}])),
+            chat(&json!([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])),
+            chat(&json!([{"role": "system", "content": "a"}, {"role": "user", "content": "b"}])),
+            chat(&json!([{"role": "user", "content": "a\nb"}])),
             chat(
-                json!([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0.5}]),
+                &json!([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0.5}]),
             ),
-            chat(json!([{"role": "assistant", "content": "b", "reasoning": "a"}])),
-            chat(json!([{"role": "assistant", "content": "x", "tool_calls": call("Oslo")}])),
-            chat(json!([{"role": "assistant", "content": "x", "tool_calls": call("Rome")}])),
-            chat(json!([{"role": "user", "content": image("1.jpg")}])),
-            chat(json!([{"role": "user", "content": image("2.jpg")}])),
+            chat(&json!([{"role": "assistant", "content": "b", "reasoning": "a"}])),
+            chat(&json!([{"role": "assistant", "content": "x", "tool_calls": call("Oslo")}])),
+            chat(&json!([{"role": "assistant", "content": "x", "tool_calls": call("Rome")}])),
+            chat(&json!([{"role": "user", "content": image("1.jpg")}])),
+            chat(&json!([{"role": "user", "content": image("2.jpg")}])),
         ];
         let conversation = Conversation { messages: vec![Message::new("user", "a")], tools: None };
         for desirable in [true, false] {
@@ -117,7 +123,7 @@ mod tests {
         let answers =
             |texts: &[&str]| texts.iter().map(|text| vec![Message::new("assistant", *text)]).collect();
         let ranked = |texts| Document::Ranked { conversation: conversation.clone(), answers: answers(texts) };
-        seen.extend([ranked(&["b", "c"]), ranked(&["b\nc", ""])]);
+        seen.extend([ranked(&["b", "c"]), ranked(&["b\nc", "d"]), ranked(&["b", "c\nd"])]);
         for (index, one) in seen.iter().enumerate() {
             assert_eq!(Besides::of(one), Besides::of(&one.clone()));
             for other in &seen[..index] {
@@ -128,7 +134,7 @@ mod tests {
 
     #[test]
     fn near_duplicates_may_differ_in_roles_and_turns_only() {
-        let of = |messages| Besides::of(&chat(messages)).core;
+        let of = |messages: Value| Besides::of(&chat(&messages)).core;
         let plain = of(json!([{"role": "user", "content": "a"}]));
         assert_eq!(plain, of(json!([{"role": "system", "content": "a"}, {"role": "user", "content": "b"}])));
         assert_ne!(plain, of(json!([{"role": "user", "content": [{"type": "image", "image": "1.jpg"}]}])));
