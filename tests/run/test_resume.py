@@ -101,6 +101,66 @@ def test_what_a_run_would_replace_is_never_in_its_way(tmp_path: Path, how: str, 
         resume.choose(run, tmp_path / "mine", how)
 
 
+@pytest.mark.parametrize("how", ["auto", "never", "checkpoint"])
+@pytest.mark.parametrize("name", ["diary.txt", "config.toml", "data/manifest.json", "photos/x.png", ".lock/x"])
+def test_a_folder_with_files_of_others_is_no_place_for_a_run(tmp_path: Path, how: str, name: str) -> None:
+    run = helpers.config()
+    if how == "checkpoint":
+        how = str(make_run(tmp_path / "old", run))
+    mine = tmp_path / "mine" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("dear")
+    with pytest.raises(ResumeError, match=f"and holds `{name.split('/')[0]}`") as error:
+        resume.choose(run, tmp_path / "mine", how)
+    assert error.value.hint is not None
+    assert "empty folder for `--out`" in error.value.hint
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == [name.split("/")[0]]
+
+
+def test_what_a_start_left_that_came_to_nothing_is_in_nobodys_way(tmp_path: Path) -> None:
+    run, folder = helpers.config(), tmp_path / "out"
+    (folder / "data").mkdir(parents=True)
+    (folder / "lost+found").mkdir()
+    for name in (".lock", "config.toml", "config.input.toml", ".run.json.a1b2.tmp", "data/manifest.json"):
+        (folder / name).touch()
+    assert resume.choose(run, folder, "auto") == resume.Start(folder)
+    (folder / "data" / "photo.png").touch()
+    with pytest.raises(ResumeError, match=r"holds `data/photo\.png`"):
+        resume.choose(run, folder, "auto")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("{", "it is no JSON"),
+        ("[]", "it holds no object"),
+        ('{"name": "x"}', "it has no `status`"),
+        ("\xff", "no JSON"),
+    ],
+)
+def test_a_damaged_record_is_told_with_its_file_and_a_way_on(tmp_path: Path, text: str, why: str) -> None:
+    run, folder = helpers.config(), tmp_path / "old"
+    make_run(folder, run)
+    (folder / "run.json").write_text(text, "latin-1")
+    for how in ("auto", str(folder / "checkpoints" / "step-00000002")):
+        if how == "auto":
+            with pytest.raises(ResumeError, match=why) as error:
+                resume.choose(run, folder, how)
+            assert str(folder / "run.json") in error.value.message
+            assert error.value.exit_code == 7
+        (folder / "run.json").unlink(missing_ok=True)
+    start = resume.choose(run, None, str(folder / "checkpoints" / "step-00000002"))
+    assert start.saved is not None
+    assert start.saved.step == 2
+
+
+def test_a_place_that_can_not_be_a_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in (Path("/proc/x"), tmp_path / "file" / "x", tmp_path / "file"):
+        with pytest.raises(ResourceError, match="can't be written"), registry.claim(resume._free(place)):
+            pass
+
+
 def test_a_named_checkpoint_is_taken_and_later_ones_are_set_aside(tmp_path: Path) -> None:
     run = helpers.config()
     folder = make_run(tmp_path / "old", run)
@@ -163,6 +223,7 @@ MAY_CHANGE: list[dict[str, Any]] = [
     {"strategy__processes": 2},
     {"data__threads": 1},
     {"data__train": [{"path": "moved/rows.jsonl"}]},
+    {"data__train": [{"path": "rows.jsonl", "ignore": ["id", "score"]}]},
     {"model__attention": "sdpa"},
     {"model__recompute": "full"},
 ]

@@ -72,6 +72,8 @@ class SourceConfig(Section):
     """Use the first so many rows only."""
     repeat: Annotated[int, Field(gt=0)] = 1
     """How many times each row is used in an epoch."""
+    ignore: list[str] = Field(default=[])
+    """Columns that are known not to be used: no warning names them. `["*"]` is all that `format` does not name."""
     weight: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
     """Share of this source's rows where `data.mixing` takes turns, relative to the others'; absent is 1."""
 

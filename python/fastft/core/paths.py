@@ -8,6 +8,7 @@ synced, since a rename lives in the folder.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fastft.core import env
+from fastft.core.errors import ResourceError
 
 
 def cache_folder() -> Path:
@@ -81,6 +83,24 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync_folder(target.parent)
+
+
+@contextlib.contextmanager
+def writing(target: str | Path) -> Iterator[None]:
+    """Say in the user's words when the disk refuses what a command was asked to write.
+
+    Raises:
+        ResourceError: the block raised an `OSError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise ResourceError(
+            f"`{target}` can't be written: {(error.strerror or str(error)).lower()}",
+            hint="choose a place on a disk with room that you may write to",
+            code="resource.disk-full" if full else "resource.no-permission",
+        ) from error
 
 
 @contextlib.contextmanager

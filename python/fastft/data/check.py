@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from fastft.core import paths
 from fastft.core.errors import DataError
 from fastft.data.engine import engine
-from fastft.data.plan import make_plan
-from fastft.data.watch import Watch
+from fastft.data.plan import make_plan, not_ignored, plain_sources
+from fastft.data.watch import Watch, tell_unused
 
 if TYPE_CHECKING:
     from fastft.config.kinds import Stage, TokenizerFiles
@@ -72,11 +72,11 @@ def check(
         tokenizer: rows are rendered and tokenized too; None looks at the rows themselves only.
         config_dir: where relative paths are looked for when the working directory has no such file.
         cache: folder of what is cached; None is fastft's.
-        bus: hears of progress.
+        bus: hears of progress, and of columns that nothing reads.
 
     Returns:
         For each source `part` (train or eval), `name`, `format`, `guessed`, `files`, `read`, `bytes`, `bad` (rows by
-        code), `too_long` and `warnings`.
+        code), `too_long`, `unused` (columns that nothing reads) and `warnings`.
     """
     options: dict[str, Any] = {"config_dir": config_dir, "cache": cache or paths.cache_folder()}
     checked: list[dict[str, Any]] = []
@@ -97,5 +97,9 @@ def check(
         progress = engine().Progress()
         with Watch(progress, bus):
             answer = engine().check(plan.json, progress, tell, tokens, plan.fallback)
-        checked += [{"part": part, **source} for source in json.loads(answer)]
+        found_sources = json.loads(answer)
+        plain = plain_sources(sources, config_dir)
+        unused = not_ignored(plan.names, plain, [source["unused"] for source in found_sources])
+        tell_unused(unused, bus)
+        checked += [{"part": part, **each, "unused": unused.get(each["name"], [])} for each in found_sources]
     return checked

@@ -13,6 +13,7 @@ from fastft.core.events import Warned
 from fastft.data.check import place
 from fastft.data.engine import engine
 from fastft.data.plan import make_plan
+from fastft.data.watch import tell_unused
 
 if TYPE_CHECKING:
     from fastft.config.kinds import Stage, TokenizerFiles
@@ -59,6 +60,8 @@ def preview(
     """
     cache = cache or paths.cache_folder()
     plan = make_plan(data, data.train, stage, tokenizer, config_dir=config_dir, cache=cache)
+    if bus is not None:
+        tell_unused(plan.unused, bus)
     for row in json.loads(engine().preview(plan.json, rows, plan.fallback)):
         if "code" not in row:
             yield PreviewRow(row["source"], row["row"], row["text"], row["ids"], row["trained"])

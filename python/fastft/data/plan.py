@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,8 @@ class EnginePlan:
         names: of the sources, in order.
         mix: how sources become one order, as the engine takes it.
         slow_template: why the chat template is rendered in Python, None when the engine renders it.
+        unused: by source, columns that its format does not read and its `ignore` does not name; without a tokenizer
+            nobody looks for them.
     """
 
     json: str
@@ -42,6 +44,7 @@ class EnginePlan:
     names: tuple[str, ...]
     mix: dict[str, Any]
     slow_template: str | None
+    unused: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def make_plan(
@@ -110,7 +113,9 @@ def make_plan(
     }
     if tokenizer is None:
         return EnginePlan(json.dumps(plan), None, names, make_mix(data, sources), None)
-    kinds = {found["kind"] for found in json.loads(engine().formats(json.dumps(plan)))}
+    looks = json.loads(engine().looks(json.dumps(plan)))
+    kinds = {look["format"]["kind"] for look in looks}
+    unused = not_ignored(names, sources, [look["unused"] for look in looks])
     fallback, slow_template = None, None
     if kinds - {"text"}:
         fallback, slow_template = _add_template(plan, data, tokenizer, config_dir, cache)
@@ -120,7 +125,7 @@ def make_plan(
         if kinds == {"text"}:
             _need_text(data.augment)
         plan["augment"] = augment_plan(data.augment, augment_seed, plan["tokenizer"]["special_tokens"], config_dir)
-    return EnginePlan(json.dumps(plan), fallback, names, make_mix(data, sources), slow_template)
+    return EnginePlan(json.dumps(plan), fallback, names, make_mix(data, sources), slow_template, unused)
 
 
 def plain_sources(sources: Sequence[SourceConfig], config_dir: Path | None) -> list[SourceConfig]:
@@ -136,6 +141,18 @@ def plain_sources(sources: Sequence[SourceConfig], config_dir: Path | None) -> l
         else:
             plain += dataset_info.expand(source, locate(source.path, config_dir))
     return plain
+
+
+def not_ignored(
+    names: Sequence[str], sources: Sequence[SourceConfig], unused: Sequence[Sequence[str]]
+) -> dict[str, list[str]]:
+    """The unused columns to tell of, by source: those that its `ignore` does not name."""
+    found = {}
+    for name, source, columns in zip(names, sources, unused, strict=True):
+        left = [] if "*" in source.ignore else [column for column in columns if column not in source.ignore]
+        if left:
+            found[name] = left
+    return found
 
 
 def make_mix(data: DataConfig, sources: Sequence[SourceConfig]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from fastft.core.events import DataReady, Warned
 from fastft.data.dataset import TokenStore
 from fastft.data.engine import engine
 from fastft.data.plan import EnginePlan, make_plan
-from fastft.data.watch import Watch
+from fastft.data.watch import Watch, tell_unused
 
 if TYPE_CHECKING:
     from fastft.config.kinds import Stage, TokenizerFiles
@@ -235,6 +235,8 @@ def _tell(made: _Made, bus: Bus, out: Path | None) -> None:
                     hint=f"name it with `format` to be sure ({names})",
                 )
             )
+    if not made.cached:  # who finds the store was told when it was made
+        tell_unused(made.plan.unused, bus)
     if made.plan.slow_template is not None:
         bus.emit(
             Warned(

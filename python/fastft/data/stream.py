@@ -23,6 +23,7 @@ from fastft.data.dataset import TokenStore, assemble
 from fastft.data.engine import engine
 from fastft.data.plan import EnginePlan, make_plan
 from fastft.data.prepare import prepare
+from fastft.data.watch import tell_unused
 
 if TYPE_CHECKING:
     from fastft.config.kinds import Batch, Stage, TokenizerFiles
@@ -261,6 +262,7 @@ def open_stream(
             bus.emit(
                 Warned("data.format-found", f"source `{source['name']}` is read as `{kind}`, found from its first rows")
             )
+    tell_unused(plan.unused, bus)
     if plan.slow_template is not None:
         bus.emit(
             Warned(

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fastft.core.events import DataProgress
+from fastft.core.events import DataProgress, Warned
 
 if TYPE_CHECKING:
     from fastft.core.events import Bus
 
 PROGRESS_SECONDS = 1.0
 """Between two `DataProgress` events."""
+_NAMED = 12
+"""Columns that one warning names."""
 
 
 class Watch:
@@ -47,3 +50,17 @@ class Watch:
                     seconds=time.monotonic() - self._begin,
                 )
             )
+
+
+def tell_unused(unused: Mapping[str, Sequence[str]], bus: Bus) -> None:
+    """Warn of columns that nothing reads, once for each source."""
+    for source, columns in unused.items():
+        names = ", ".join(f"`{column}`" for column in columns[:_NAMED])
+        more = f" and {len(columns) - _NAMED:,} more" if len(columns) > _NAMED else ""
+        bus.emit(
+            Warned(
+                "data.unused-columns",
+                f"source `{source}` has columns that its format does not read: {names}{more}",
+                hint="name them in the source's `format` to use them, or in its `ignore` to hear no more of them",
+            )
+        )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastft.core.errors import NotFoundError, ResourceError
+from fastft.core.errors import NotFoundError, ResourceError, ResumeError
 from fastft.core.paths import runs_folder
 from fastft.core.registry import closest
 
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from fastft.run.checkpoint import Checkpoint
 
 RECORD = "run.json"
-_LOCK = ".lock"
+_FIELDS: dict[str, type] = {"name": str, "status": str, "created": str, "config": dict, "config_key": str}
+"""What every record has, whatever became of the run."""
+LOCK = ".lock"
+"""Held while a run is trained; the first thing that a start writes."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,21 @@ class Run:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What `run.json` says."""
-        value: dict[str, Any] = json.loads((self.path / RECORD).read_bytes())
+        """What `run.json` says.
+
+        Raises:
+            ResumeError: it is damaged.
+        """
+        file = self.path / RECORD
+        try:
+            value = json.loads(file.read_bytes())
+        except ValueError as error:
+            raise _damaged(file, f"it is no JSON: {error}") from None
+        if not isinstance(value, dict):
+            raise _damaged(file, "it holds no object")
+        for name, kind in _FIELDS.items():
+            if not isinstance(value.get(name), kind):
+                raise _damaged(file, f"it has no `{name}`")
         return value
 
     @property
@@ -120,7 +136,7 @@ def list_runs(root: Path | None = None) -> list[Run]:
         run = Run(path.parent)
         try:
             found.append((str(run.record["created"]), run))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ResumeError):
             continue
     return [run for _, run in sorted(found, key=lambda pair: (pair[0], str(pair[1].path)), reverse=True)]
 
@@ -151,6 +167,14 @@ def is_run(path: str | Path) -> bool:
     return (Path(path) / RECORD).is_file()
 
 
+def _damaged(file: Path, why: str) -> ResumeError:
+    return ResumeError(
+        f"`{file}` is damaged: {why}",
+        hint="bring it back, or move it away: `--resume CHECKPOINT` goes on from a folder of `checkpoints` without it",
+        code="run.damaged-record",
+    )
+
+
 @contextmanager
 def claim(folder: Path) -> Iterator[None]:
     """Hold a run's folder for this process; the system lets go of it when the process dies.
@@ -160,7 +184,7 @@ def claim(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / _LOCK).open("ab")
+        lock = (folder / LOCK).open("ab")
     except OSError as error:
         raise ResourceError(
             f"`{folder}` can't be written: {(error.strerror or str(error)).lower()}",
@@ -180,7 +204,7 @@ def claim(folder: Path) -> Iterator[None]:
 def locked(folder: Path) -> bool:
     """Whether a living process trains into a run's folder."""
     try:
-        with (folder / _LOCK).open("rb") as file:
+        with (folder / LOCK).open("rb") as file:
             return not _lock(file)
     except OSError:
         return False

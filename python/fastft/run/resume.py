@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastft.core.errors import ResumeError
-from fastft.core.paths import runs_folder
+from fastft.core.paths import runs_folder, writing
 from fastft.run import checkpoint, registry
 
 if TYPE_CHECKING:
@@ -37,8 +37,13 @@ MAY_CHANGE = (
     r"strategy\..*|device|batch\.micro",  # how the work is laid out, not what it is
     r"model\.(attention|recompute)",
     r"data\.(threads|on_bad|max_bad_fraction)",
-    r"data\.(train|eval)\[\d+\]\.(path|name)",  # a file may move; its content is in the data key
+    r"data\.(train|eval)\[\d+\]\.(path|name|ignore\[\d+\])",  # a file may move; its content is in the data key
 )
+_DATA_FILES = ("manifest.json", "rejected.jsonl", "left_out.jsonl", "books.json")
+"""What preparing writes into a run's `data` before there is a record."""
+_LEFT_BEHIND = re.compile(r"\.lock|config(\.input)?\.toml|\.(config(\.input)?\.toml|run\.json)\..*\.tmp")
+"""What a start writes before the record is there."""
+_SYSTEM = ("lost+found",)
 _MAY_CHANGE = re.compile("|".join(f"(?:{pattern})" for pattern in MAY_CHANGE))
 
 
@@ -251,19 +256,32 @@ def _new_folder(config: RunConfig) -> Path:
 
 
 def _free(folder: Path) -> Path:
-    """The folder, if a new run may take it: what it would replace or mistake for its own must not lie there.
+    """The folder, if a new run may take it: there is nothing in it but what a start that came to nothing left.
 
     Raises:
-        ResumeError: naming what does.
+        ResumeError: naming a file that belongs to someone else.
+        ResourceError: it can't be looked into.
     """
-    for name in ("final", "checkpoints"):
-        inside = folder / name
-        if inside.exists() and not (inside.is_dir() and not any(inside.iterdir())):
-            raise ResumeError(
-                f"`{folder}` is no run (it has no `{registry.RECORD}`), and holds `{name}`, which a run would replace",
-                hint="choose another folder for `--out`",
-            )
+    with writing(folder):
+        if folder.exists():
+            begun = (folder / registry.LOCK).is_file()
+            for path in sorted(folder.iterdir()):
+                if foreign := _foreign(path, begun):
+                    raise ResumeError(
+                        f"`{folder}` is no run (it has no `{registry.RECORD}`), and holds `{foreign.relative_to(folder)}`",
+                        hint="choose a new or empty folder for `--out`, or move what is in it elsewhere",
+                    )
     return folder
+
+
+def _foreign(path: Path, begun: bool) -> Path | None:
+    """What of a folder's entry no start of a run leaves behind, if anything; without its lock none has begun there."""
+    if path.is_dir() and not path.is_symlink():
+        if begun and path.name == "data":
+            return next((inside for inside in sorted(path.iterdir()) if inside.name not in _DATA_FILES), None)
+        empty = not any(path.iterdir())
+        return None if path.name in _SYSTEM or (empty and path.name in ("final", "checkpoints")) else path
+    return None if begun and _LEFT_BEHIND.fullmatch(path.name) else path
 
 
 def _flat(value: Any, key: str = "") -> list[tuple[str, Any]]:

@@ -26,7 +26,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(plan_shards, module)?)?;
     module.add_function(wrap_pyfunction!(run_shard, module)?)?;
     module.add_function(wrap_pyfunction!(commit_shards, module)?)?;
-    module.add_function(wrap_pyfunction!(formats, module)?)?;
+    module.add_function(wrap_pyfunction!(looks, module)?)?;
     module.add_function(wrap_pyfunction!(preview_rows, module)?)
 }
 
@@ -98,11 +98,11 @@ fn plan_key(py: Python<'_>, plan: &str) -> PyResult<(String, String)> {
     Ok((job.key, fields))
 }
 
-/// The format of each source, as a JSON list.
+/// What each source looks like from its first rows, as a JSON list of `{"format", "unused"}`.
 #[pyfunction]
-fn formats(py: Python<'_>, plan: &str) -> PyResult<String> {
+fn looks(py: Python<'_>, plan: &str) -> PyResult<String> {
     let plan = parse(py, plan)?;
-    let found = py.detach(|| run::formats(&plan)).map_err(|error| errors::to_python(py, error))?;
+    let found = py.detach(|| run::looks(&plan)).map_err(|error| errors::to_python(py, error))?;
     serde_json::to_string(&found).map_err(|error| errors::to_python(py, error.into()))
 }
 

@@ -45,6 +45,8 @@ pub struct Checked {
     pub format: Option<Format>,
     /// Whether the format was found from rows.
     pub guessed: bool,
+    /// Columns that hold something in the first rows and that the format does not read.
+    pub unused: Vec<String>,
     /// How many files it has.
     pub files: usize,
     /// Rows read.
@@ -95,6 +97,7 @@ pub fn check(
                 of.files = files.len();
                 of.format = Some(opened.format.clone());
                 of.guessed = opened.guessed;
+                of.unused = inputs::unused(&opened)?;
                 of.warnings.clone_from(&opened.warnings);
                 inputs.extend(opened.inputs(source, index, &files));
             }

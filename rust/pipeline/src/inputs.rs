@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use fastft_record::Code;
+use fastft_record::{Code, RowError};
 use fastft_source::{DataFile, Span, expand, read};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::EngineError;
-use crate::format::{Format, Text};
+use crate::format::{self, Format, Text};
 use crate::key::{Digests, Files};
 use crate::plan::{Plan, Rows, SourcePlan, Truncate};
 use crate::units::Input;
@@ -127,44 +128,51 @@ pub fn names(source: &SourcePlan) -> Result<Files, EngineError> {
     Ok(expand(&source.path)?.into_iter().map(|path| (path, String::new(), 0)).collect())
 }
 
-/// The format of each source, found or named.
+/// What a source looks like from its first rows.
+#[derive(Debug, Serialize)]
+pub struct Look {
+    /// Which fields are which, found or named.
+    pub format: Format,
+    /// Columns that hold something and that the format does not read.
+    pub unused: Vec<String>,
+}
+
+/// A look at each source.
 ///
 /// # Errors
 /// See `open`.
-pub fn formats(plan: &Plan) -> Result<Vec<Format>, EngineError> {
-    let format = |source: &SourcePlan| -> Result<Format, EngineError> {
-        Ok(open(plan, source, &names(source)?)?.format)
+pub fn looks(plan: &Plan) -> Result<Vec<Look>, EngineError> {
+    let look = |source: &SourcePlan| -> Result<Look, EngineError> {
+        let opened = open(plan, source, &names(source)?)?;
+        Ok(Look { unused: unused(&opened)?, format: opened.format })
     };
-    plan.sources.iter().map(format).collect()
+    plan.sources.iter().map(look).collect()
+}
+
+/// The columns that hold something in the first rows and that the format does not read, as they come.
+///
+/// # Errors
+/// When a file can't be read.
+pub fn unused(opened: &Opened) -> Result<Vec<String>, EngineError> {
+    let mut unused: Vec<String> = Vec::new();
+    if opened.data.iter().all(|file| file.layout.is_text()) {
+        return Ok(unused);
+    }
+    for row in first_rows(&opened.data)?.good {
+        for column in format::unused_columns(&opened.format, &row) {
+            if !row[&column].is_null() && !unused.contains(&column) {
+                unused.push(column);
+            }
+        }
+    }
+    Ok(unused)
 }
 
 fn guess(source: &SourcePlan, files: &Files, data: &[DataFile], wanted: Rows) -> Result<Format, EngineError> {
     if data.iter().all(|file| file.layout.is_text()) {
         return Ok(Format::Text(Text::default()));
     }
-    let mut rows: Vec<Value> = Vec::new();
-    let mut first_error = None;
-    let mut seen = 0;
-    'files: for file in data {
-        for chunk in read(file, &Span::Whole, 1 << 18)? {
-            let chunk = chunk?;
-            for row in &chunk.rows {
-                seen += 1;
-                let parsed = match (&row.fault, std::str::from_utf8(chunk.bytes(row))) {
-                    (Some(fault), _) => Err(fault.clone()),
-                    (None, Ok(text)) => worker::parse(text),
-                    (None, Err(error)) => Err(fastft_record::RowError::new(Code::Utf8, error.to_string())),
-                };
-                match parsed {
-                    Ok(value) => rows.push(value),
-                    Err(error) => first_error = first_error.or(Some((file.path.clone(), row.line, error))),
-                }
-                if seen >= SNIFFED_ROWS {
-                    break 'files;
-                }
-            }
-        }
-    }
+    let First { good: rows, error: first_error } = first_rows(data)?;
     if let Some(format) = Format::guess_all(&rows, wanted) {
         return Ok(format);
     }
@@ -188,4 +196,39 @@ fn guess(source: &SourcePlan, files: &Files, data: &[DataFile], wanted: Rows) ->
     let hint =
         "name it: `format = { kind = \"alpaca\", instruction = \"...\", output = \"...\" }`".to_owned();
     Err(EngineError::Format { message, hint, path })
+}
+
+/// The rows that are looked at to find a format.
+#[derive(Default)]
+struct First {
+    /// Those that are JSON.
+    good: Vec<Value>,
+    /// The first that is none: file, line and what is wrong.
+    error: Option<(PathBuf, u64, RowError)>,
+}
+
+fn first_rows(data: &[DataFile]) -> Result<First, EngineError> {
+    let mut first = First::default();
+    let mut seen = 0;
+    for file in data {
+        for chunk in read(file, &Span::Whole, 1 << 18)? {
+            let chunk = chunk?;
+            for row in &chunk.rows {
+                seen += 1;
+                let parsed = match (&row.fault, std::str::from_utf8(chunk.bytes(row))) {
+                    (Some(fault), _) => Err(fault.clone()),
+                    (None, Ok(text)) => worker::parse(text),
+                    (None, Err(error)) => Err(RowError::new(Code::Utf8, error.to_string())),
+                };
+                match parsed {
+                    Ok(value) => first.good.push(value),
+                    Err(error) => first.error = first.error.or(Some((file.path.clone(), row.line, error))),
+                }
+                if seen >= SNIFFED_ROWS {
+                    return Ok(first);
+                }
+            }
+        }
+    }
+    Ok(first)
 }

@@ -25,7 +25,7 @@ use crate::units::{Drive, Piece, Wanted};
 use crate::work::Workplace;
 use crate::worker::{self, Rules};
 
-pub use crate::inputs::formats;
+pub use crate::inputs::looks;
 pub use crate::worker::Progress;
 
 /// Where the tokens are.
