@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,9 +164,7 @@ def to_megatron(
     ids_type = "uint16" if store.manifest["id_bits"] == 16 else "int32"
     names = [prefix, prefix.with_name(f"{prefix.name}_loss_mask")] if loss_mask == "file" else [prefix]
     targets = [name.with_name(f"{name.name}.{ending}") for name in names for ending in ("bin", "idx")]
-    for target in targets:
-        _refuse_existing(target)
-    with tempfile.TemporaryDirectory(dir=_parent(prefix), prefix=f".{prefix.name}.") as folder:
+    with paths.writing(prefix), _beside(prefix, targets) as folder:
         with _Indexed(Path(folder) / "0", ids_type) as tokens, _Indexed(Path(folder) / "1", "uint8") as masks:
             for batch in _batches(store, packing, tell):
                 ids, labels = batch.column("input_ids"), batch.column("labels")
@@ -377,6 +375,12 @@ def _features(schema: pa.Schema) -> dict[str, Any]:
 @contextmanager
 def _new_file(target: Path) -> Iterator[Path]:
     """A file that appears at `target` when the block ends, durably, and not at all when it raises."""
+    with paths.writing(target), _whole_file(target) as temporary:
+        yield temporary
+
+
+@contextmanager
+def _whole_file(target: Path) -> Iterator[Path]:
     _refuse_existing(target)
     handle, name = tempfile.mkstemp(dir=_parent(target), prefix=f".{target.name}.", suffix=".tmp")
     os.close(handle)
@@ -395,8 +399,18 @@ def _new_file(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def _new_folder(target: Path) -> Iterator[Path]:
-    _refuse_existing(target)
-    with paths.new_folder(target) as folder:
+    with paths.writing(target):
+        _refuse_existing(target)
+        with paths.new_folder(target) as folder:
+            yield folder
+
+
+@contextmanager
+def _beside(prefix: Path, targets: Sequence[Path]) -> Iterator[str]:
+    """A folder for files that get their names when all are whole."""
+    for target in targets:
+        _refuse_existing(target)
+    with tempfile.TemporaryDirectory(dir=_parent(prefix), prefix=f".{prefix.name}.") as folder:
         yield folder
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastft.core.errors import ResourceError
-from fastft.core.paths import new_folder
+from fastft.core.paths import new_folder, writing
 
 if TYPE_CHECKING:
     from fastft.data.prepare import Prepared
@@ -38,21 +38,15 @@ def publish(prepared: Prepared, out: Path) -> None:
         if _keys(out, stores) == _keys(None, stores):
             return
         other = (out / MANIFEST).is_file()
+        first = "" if other or not out.is_dir() else f": `{min(out.iterdir()).name}`"
         raise ResourceError(
-            f"`{out}` holds {'another store' if other else 'other files'}",
+            f"`{out}` holds {'another store' if other else 'other files'}{first}",
             hint="choose a new folder, or remove this one",
             code="resource.folder-taken",
         )
-    try:
-        with new_folder(out) as work:
-            for name, store in stores.items():
-                shutil.copytree(store, work / name, dirs_exist_ok=True, copy_function=_link)
-    except OSError as error:
-        raise ResourceError(
-            f"`{out}` can't be written: {(error.strerror or str(error)).lower()}",
-            hint="choose a folder on a disk with room that you may write to",
-            code="resource.no-permission",
-        ) from error
+    with writing(out), new_folder(out) as work:
+        for name, store in stores.items():
+            shutil.copytree(store, work / name, dirs_exist_ok=True, copy_function=_link)
 
 
 def link_tree(store: Path, target: Path) -> None:

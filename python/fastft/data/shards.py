@@ -89,11 +89,13 @@ def plan(config: RunConfig, tokenizer: TokenizerFiles, folder: Path, *, config_d
         DataError: a source can't be used.
     """
     job = Job(folder, config, config_dir)
-    try:
+    with paths.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
+        if found := next(folder.iterdir(), None):
             raise ResourceError(
-                f"`{folder}` is not empty", hint="choose a new folder for the store", code="resource.folder-taken"
+                f"`{folder}` is not empty: it holds `{found.name}`",
+                hint="choose a new folder for the store",
+                code="resource.folder-taken",
             )
         units = 0
         for place, made in job.parts(tokenizer):
@@ -103,9 +105,6 @@ def plan(config: RunConfig, tokenizer: TokenizerFiles, folder: Path, *, config_d
                 units += engine().plan_shards(made.json, str(place), progress)
         asked = {"config": config.model_dump(mode="json"), "config_dir": config_dir and str(config_dir.resolve())}
         paths.write_atomic(folder / ASKED, json.dumps(asked))
-    except OSError as error:
-        said = f"`{folder}` can't be written: {(error.strerror or str(error)).lower()}"
-        raise ResourceError(said, code="resource.no-permission") from error
     return units
 
 

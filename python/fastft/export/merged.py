@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from fastft.core.errors import ConfigError, Problem, ResourceError, VerificationError
-from fastft.core.paths import new_folder
+from fastft.core.paths import new_folder, writing
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -100,7 +100,7 @@ def export_merged(
     place = locate(source, base=base)
     tokenizer = load_tokenizer(place.tokenizer)
     whole = read_model(place.base, dtype=torch.float32)
-    with new_folder(target) as folder:
+    with writing(target), new_folder(target) as folder:
         if place.adapter is None:
             expected = _logits(whole, tokenizer)
         else:
