@@ -53,7 +53,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     (folder / "model").mkdir()
     tiny.tokenizer().save_pretrained(folder / "model")
-    assert not list((folder / "model").glob("*.safetensors"))
+    (folder / "model" / "config.json").write_text('{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}')
+    assert not [path for path in (folder / "model").iterdir() if path.suffix in (".safetensors", ".bin", ".gguf")]
     for name, count in (("a", 20), ("b", 10)):
         rows = ({"instruction": f"{name}{n}", "output": "o" * (3 * n + 1)} for n in range(count))
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -89,6 +90,44 @@ def test_prepare_gives_scripts_the_books(run: Any) -> None:
     assert json.loads(run("prepare", "--json")[1])["cached"] is True
 
 
+@pytest.mark.parametrize("word", ["prepare", "check", "stats"])
+def test_json_is_one_object_on_stdout_and_the_rest_goes_to_stderr(run: Any, word: str) -> None:
+    code, out, err = run(word, "--json", "--set", "data.max_length=48")
+    told = json.loads(out)
+    assert (code, out.count("\n")) == (0, 1)
+    assert set(told) >= (KEYS if word != "check" else {"read", "quarantined", "seconds", "cpu_seconds", "peak_bytes"})
+    assert told["read"] == 30
+    assert word == "check" or "warning[data.format-found]" in err
+    if word != "check":
+        numbers = ("duplicates", "truncated", "tokens", "trained_tokens", "rows_packed", "peak_bytes")
+        assert all(isinstance(told[name], int) for name in numbers)
+        assert all(isinstance(told[name], float) for name in ("fill", "seconds", "cpu_seconds"))
+        assert all(isinstance(told[name], dict) for name in ("quarantined", "filtered"))
+
+
+def test_books_name_rules_codes_duplicates_and_cuts(run: Any, tmp_path: Path) -> None:
+    rows = [{"instruction": "a", "output": text} for text in ("o" * 400, "yes yes", "yes yes", "x", "long enough")]
+    lines = [*(json.dumps(row) for row in rows), "broken"]
+    (tmp_path / "mixed.jsonl").write_text("\n".join(lines) + "\n")
+    words = [
+        "data.train=[{path='mixed.jsonl'}]",
+        "data.truncate='right'",
+        "data.dedup={}",
+        "data.clean={length={min_chars=5}}",
+    ]
+    told = json.loads(run("prepare", "--json", *(part for word in words for part in ("--set", word)))[1])
+    assert {name: told[name] for name in ("read", "used", "quarantined", "filtered", "duplicates", "truncated")} == {
+        "read": 6,
+        "used": 3,
+        "quarantined": {"E_JSON": 1},
+        "filtered": {"length.few_chars": 1},
+        "duplicates": 1,
+        "truncated": 1,
+    }
+    assert told["rows_packed"] == told["used"]
+    assert 0 < told["trained_tokens"] < told["tokens"]
+
+
 def test_prepare_says_the_same_to_a_person(run: Any) -> None:
     code, out, err = run("prepare")
     assert code == 0
@@ -116,6 +155,23 @@ def test_out_is_a_store_that_opens_and_is_never_mixed_with_other_files(run: Any,
 def test_evaluation_rows_of_their_own_lie_in_the_store(run: Any, tmp_path: Path, project: Path) -> None:
     run("prepare", "--out", "store", "--set", f"data.eval=[{{path='{project / 'b.jsonl'}'}}]")
     assert len(TokenStore.open(tmp_path / "store" / "eval")) == 10
+
+
+@pytest.mark.parametrize("words", [("preview",), ("stats",), ("mix",), ("check", "--tokens")])
+def test_no_weights_are_needed_to_look_at_rows(run: Any, words: tuple[str, ...]) -> None:
+    code, out, err = run(*words, "--json")
+    assert (code, bool(out), "Traceback" in err) == (0, True, False), err
+
+
+@pytest.mark.parametrize(
+    "words", [("plan",), ("export", "--to", "parquet"), ("export", "--to", "datasets"), ("export", "--to", "megatron")]
+)
+def test_a_place_that_can_not_be_written_is_told(run: Any, tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "file").touch()
+    for out in ("/proc/nowhere", "/proc/no/where", "file/below"):
+        more = ("--loss-mask", "drop") if "megatron" in words else ()
+        code, _, err = run(*words, *more, "--out", out)
+        assert (code, f"`{out}` can't be written" in err, "Traceback" in err) == (5, True, False), err
 
 
 def test_preview_shows_what_is_trained(run: Any) -> None:

@@ -24,6 +24,17 @@ class Cost:
     peak_bytes: int
 
 
+class Clock:
+    """Measures what is done from its making on."""
+
+    def __init__(self) -> None:
+        self._begin, self._begin_cpu = time.monotonic(), time.process_time()
+
+    def cost(self) -> Cost:
+        """What it took so far."""
+        return Cost(time.monotonic() - self._begin, time.process_time() - self._begin_cpu, _peak_bytes())
+
+
 def loaded_config(config: Path, overrides: tuple[str, ...]) -> Loaded:
     """The config, with every problem told, files it names included."""
     from fastft.config.load import load
@@ -37,7 +48,7 @@ def prepare(loaded: Loaded) -> tuple[Prepared, Cost]:
     from fastft.models import tokenizer_files
 
     config = loaded.config
-    begin, begin_cpu = time.monotonic(), _cpu_seconds()
+    clock = Clock()
     progress = Progress()
     try:
         prepared = data.prepare(
@@ -51,7 +62,7 @@ def prepare(loaded: Loaded) -> tuple[Prepared, Cost]:
         )
     finally:
         progress.close()
-    return prepared, Cost(time.monotonic() - begin, _cpu_seconds() - begin_cpu, _peak_bytes())
+    return prepared, clock.cost()
 
 
 def prepare_on_ray(loaded: Loaded, address: str | None) -> None:
@@ -75,10 +86,6 @@ def prepare_on_ray(loaded: Loaded, address: str | None) -> None:
 def table_data(prepared: Prepared) -> dict[str, Any]:
     """What the table of books is made from."""
     return {"books": prepared.books, "sources": prepared.sources}
-
-
-def _cpu_seconds() -> float:
-    return time.process_time()
 
 
 def _peak_bytes() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastft.cli import console
+from fastft.cli.data._road import Clock
 from fastft.cli.data.progress import Progress
 from fastft.cli.options import config_argument, json_option, set_option
 from fastft.core.errors import DataError
@@ -34,7 +34,8 @@ def command(config: Path, overrides: tuple[str, ...], every: bool, tokens: bool,
     """Tell every row that can't be used, each with its place.
 
     Findings are printed as they are made, as FILE:LINE:PATH; the counts come last. Exit code 4 when there are any.
-    With --json: one object with ok, sources, errors (rows by code), findings and seconds.
+    With --json: one object with ok, sources, errors (rows by code), findings, and what `prepare --json` has as far as
+    it is known without a store: read, quarantined, seconds, cpu_seconds and peak_bytes.
     """
     from fastft.config.load import load
     from fastft.data import check
@@ -47,7 +48,7 @@ def command(config: Path, overrides: tuple[str, ...], every: bool, tokens: bool,
         tokenizer = tokenizer_files(loaded.config.model)
     told = Findings(every, quiet=as_json)
     progress = Progress()
-    begin = time.monotonic()
+    clock = Clock()
     try:
         sources = check(
             loaded.config.data,
@@ -59,7 +60,7 @@ def command(config: Path, overrides: tuple[str, ...], every: bool, tokens: bool,
         )
     finally:
         progress.close()
-    seconds = time.monotonic() - begin
+    cost = clock.cost()
     if as_json:
         console.out_json(
             {
@@ -67,13 +68,25 @@ def command(config: Path, overrides: tuple[str, ...], every: bool, tokens: bool,
                 "sources": sources,
                 "errors": dict(sorted(told.counts.items())),
                 "findings": [asdict(finding) for finding in told.kept],
-                "seconds": round(seconds, 3),
+                **_books(sources),
+                "seconds": round(cost.seconds, 3),
+                "cpu_seconds": round(cost.cpu_seconds, 3),
+                "peak_bytes": cost.peak_bytes,
             }
         )
     else:
-        _report(sources, told, seconds)
+        _report(sources, told, cost.seconds)
     if told.counts:
         raise click.exceptions.Exit(DataError.exit_code)
+
+
+def _books(sources: list[dict[str, Any]]) -> dict[str, Any]:
+    """What became of the rows, in the words of `prepare --json`; a source that can't be used at all has none."""
+    bad: Counter[str] = Counter()
+    for source in sources:
+        bad.update({code: count for code, count in source["bad"].items() if source["read"]})
+    read = sum(source["read"] for source in sources)
+    return {"read": read, "quarantined": dict(sorted(bad.items()))}
 
 
 class Findings:

@@ -28,16 +28,18 @@ _BAR = 40
 def command(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Say how much there is, how long rows are, and what is cut.
 
-    Prepares the data when that was not done yet. With --json: one object with books, lengths, mean,
-    percentiles, cuts and packed.
+    Prepares the data when that was not done yet. With --json: one object with what `prepare --json` has, and books,
+    lengths, mean, percentiles, cuts and packed.
     """
     from fastft.data import measure
 
     loaded = _road.loaded_config(config, overrides)
-    prepared, _ = _road.prepare(loaded)
+    prepared, cost = _road.prepare(loaded)
     stats = measure(prepared, loaded.config.data, loaded.config.seed)
     if as_json:
-        console.out_json({"key": prepared.key, **stats.record()})
+        from fastft.cli.data.prepare import summary
+
+        console.out_json({**summary(loaded, prepared, cost), **stats.record()})
         return
     from fastft.cli.train import books_table
 
