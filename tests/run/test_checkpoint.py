@@ -213,6 +213,24 @@ def test_rotation_keeps_the_newest_and_the_best(tmp_path: Path) -> None:
     assert [found.step for found in checkpoint.find(tmp_path)] == [2, 4, 5]
 
 
+def test_a_score_may_be_entered_afterwards_and_the_best_stays(tmp_path: Path) -> None:
+    for step, score in ((1, 0.9), (2, None), (3, 0.8), (4, 0.7)):
+        write(tmp_path, step, score=score)
+    checkpoint.note_score(tmp_path / "step-00000002", 0.1)
+    checkpoint.rotate(tmp_path, 1)
+    assert [(found.step, found.score) for found in checkpoint.find(tmp_path)] == [(2, 0.1), (4, 0.7)]
+    assert checkpoint.load(tmp_path / "step-00000002").json("trainer") == {"step": 2}
+
+
+def test_a_fault_while_a_score_is_entered_leaves_the_checkpoint_as_it_was(tmp_path: Path) -> None:
+    saved = write(tmp_path, 1)
+    for n in range(1, 6):
+        with pytest.raises(OSError, match="No space"):
+            checkpoint.note_score(saved.path, 0.5, Faulty(n, errno.ENOSPC))
+        assert checkpoint.load(saved.path).score == (None if n < 5 else 0.5)
+        assert not list(saved.path.glob(".*.tmp"))
+
+
 def test_a_crash_while_rotating_leaves_whole_checkpoints_only(tmp_path: Path) -> None:
     for step in (1, 2, 3):
         write(tmp_path, step)
@@ -245,5 +263,6 @@ try:
 except ResourceError as error:
     sys.exit(error.exit_code)
 """
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 5
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 5, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]

@@ -115,6 +115,23 @@ def write(
     return Checkpoint(target, step, score, sum(book["bytes"] for book in books.values()))
 
 
+def note_score(path: Path, score: float, files: Files = DISK) -> None:
+    """Give a checkpoint the score of an evaluation that came after it; its manifest is replaced whole.
+
+    Raises:
+        OSError: the disk refuses; the manifest is as it was.
+    """
+    manifest = json.loads((path / MANIFEST).read_bytes())
+    temporary = path / f".{MANIFEST}.{secrets.token_hex(4)}.tmp"
+    try:
+        _write(temporary, iter([json_bytes({**manifest, "score": score})]), files)
+        files.rename(temporary, path / MANIFEST)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    files.sync_folder(path)
+
+
 def find(folder: Path) -> list[Checkpoint]:
     """The valid checkpoints in `folder`, oldest first; by manifest and sizes, without reading tensors."""
     found = []

@@ -144,9 +144,10 @@ class Loop:
         self.strategy.prepare(self.model)
         self.model.train()
         if self.progress.owed:
-            self._evaluate()
+            score = self._evaluate()
             if self.progress.owed:
                 raise self._preempted()
+            self._note_score(score)
         while self.progress.step < self.total:
             self._step()
             last = self.progress.step == self.total
@@ -279,6 +280,16 @@ class Loop:
         progress.best_loss = mean if progress.best_loss is None else min(mean, progress.best_loss)
         self.bus.emit(Evaluated(progress.step, mean, int(sums[1]), time.perf_counter() - begun))
         return mean
+
+    def _note_score(self, score: float | None) -> None:
+        """Enter a score into the checkpoint that was made without: the best one is kept by it."""
+        saved = self.folder / f"step-{self.progress.step:08d}"
+        if self.strategy.rank != 0 or score is None or not saved.is_dir():
+            return
+        try:
+            checkpoint.note_score(saved, score, self.files)
+        except OSError as error:
+            self.bus.emit(Warned("run.score", f"`{saved}` has no score: {error.strerror or error}"))
 
     def _save(self, score: float | None) -> None:
         """Make a checkpoint of now; rank 0 writes, and all ranks know whether it succeeded."""
