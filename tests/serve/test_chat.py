@@ -146,6 +146,15 @@ def test_a_file_that_can_not_be_written_is_told(chat, tmp_path):
     assert any("can't be written" in line for line in talk(chat, f"/save {tmp_path / 'no' / 'x'}"))
 
 
+def test_lines_from_a_pipe_give_answers_and_nothing_else(chat, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO("hello\n/clear\n/nonsense\n\nhello\n"))
+    converse(chat)
+    said = capsys.readouterr()
+    answer = chat.once("hello")
+    assert said.out == f"{answer}\n{answer}\n"
+    assert said.err == "the conversation is forgotten\nthere is no `/nonsense`; `/help` lists the commands\n"
+
+
 def test_quit_leaves_before_the_next_line(chat):
     talk(chat, "/quit", "hello")
     assert chat.messages == []

@@ -169,52 +169,57 @@ _HELP = """\
 /quit           leave (or Ctrl-D)"""
 
 
-def converse(chat: Chat, *, read: Callable[[str], str] = input, out: TextIO | None = None) -> None:
-    """Hold a conversation in a terminal until `/quit` or the end of the input.
+def converse(chat: Chat, *, read: Callable[[str], str] | None = None, out: TextIO | None = None) -> None:
+    """Hold a conversation until `/quit` or the end of the input.
 
-    Ctrl-C ends an answer that is being written, and the conversation at the prompt.
+    Ctrl-C ends an answer that is being written, and the conversation at the prompt. Where lines come from a file or a
+    pipe, nobody is asked: `out` has the answers alone, and all other words go to standard error.
 
     Args:
         chat: what answers.
-        read: asks for a line, as `input` does.
+        read: asks for a line, as `input` does; None reads standard input.
         out: where answers go; standard output when None.
     """
     stream_to = out or sys.stdout
+    alone = read is None and not sys.stdin.isatty()
+    notes, prompt = (sys.stderr, "") if alone else (stream_to, "> ")
+    read = read or input
     while True:
         try:
-            line = read("> ").strip()
+            line = read(prompt).strip()
         except (EOFError, KeyboardInterrupt):
-            print(file=stream_to)
+            if not alone:
+                print(file=stream_to)
             return
         if line == "/quit":
             return
         if line == "/retry":
             if len(chat.messages) < 2:
-                print("there is nothing to answer again", file=stream_to)
+                print("there is nothing to answer again", file=notes)
                 continue
             line = chat.messages[-2]["content"]
             del chat.messages[-2:]
         elif line.startswith("/"):
-            print(_command(chat, line), file=stream_to)
+            print(_command(chat, line), file=notes)
             continue
         if line:
-            _say(chat, line, stream_to)
+            _say(chat, line, stream_to, notes)
 
 
-def _say(chat: Chat, line: str, out: TextIO) -> None:
+def _say(chat: Chat, line: str, out: TextIO, notes: TextIO) -> None:
     before, answer = chat.left_out, chat.reply(line)
     try:
         for piece in answer:
             print(piece, end="", file=out, flush=True)
     except FastftError as error:  # the conversation is as it was
-        print(error, file=out)
+        print(error, file=notes)
         return
     except KeyboardInterrupt:
         answer.close()  # type: ignore[attr-defined]  # a generator; the interface says less
         print(" ...", end="", file=out)
     print(file=out)
     if chat.left_out > before:
-        print(f"(answered without the first {chat.left_out} messages: the model's context is full)", file=out)
+        print(f"(answered without the first {chat.left_out} messages: the model's context is full)", file=notes)
 
 
 def _command(chat: Chat, line: str) -> str:
