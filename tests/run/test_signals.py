@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -78,3 +79,49 @@ with Signals() as signals, signals.deferred():
         process.send_signal(getattr(signal, name))
         assert process.wait(300) == code
         assert process.stderr.read() == f"{name} again: stopping now, without saving\n"
+
+
+LAUNCHER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import run_helpers as helpers
+from fastft.run import launch
+from fastft.run.signals import Signals
+launch.sys.executable = {stand_in!r}
+config = helpers.config()
+with Signals() as signals:
+    launch.workers(config, Path("nowhere"), 2, "auto", signals, None, {{}})
+"""
+WORKER = """
+import importlib, time
+from fastft.run.worker import main
+def road(*_):
+    print("in", flush=True)
+    time.sleep(600)
+importlib.import_module("fastft.run.train").road = road
+raise SystemExit(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells a process that its parent is gone")
+def test_workers_end_when_their_launcher_is_killed(tmp_path: Path) -> None:
+    """Their output is this pipe: it ends when nobody is left who could write."""
+    (tmp_path / "worker.py").write_text(WORKER)
+    stand_in = tmp_path / "python"
+    stand_in.write_text(f"#!/bin/sh\nexec {sys.executable} {tmp_path / 'worker.py'}\n")
+    stand_in.chmod(0o755)
+    code = LAUNCHER.format(tests=str(Path(__file__).parent), stand_in=str(stand_in))
+    launcher = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    assert launcher.stdout is not None
+    assert [launcher.stdout.readline() for _ in range(2)] == ["in\n"] * 2
+    launcher.kill()
+    assert launcher.stdout.read() == ""
+    launcher.communicate()
+
+
+def test_a_worker_whose_launcher_is_gone_before_it_looks_does_not_begin() -> None:
+    if sys.platform == "linux":
+        code = "import os; from fastft.run.signals import follow; follow(os.getppid() + 1)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert "the process that started this one is gone" in done.stderr

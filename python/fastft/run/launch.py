@@ -1,12 +1,14 @@
 """One process, several on this machine, or a cluster that a launcher such as torchrun set up.
 
 `strategy.processes = N` starts N workers, one a GPU, after the data is prepared, and watches them: a signal goes
-to all, and when one fails the others are ended and the failed rank is named.
+to all, and when one fails the others are ended and the failed rank is named. On Linux a worker stops, and saves, when
+this process is killed.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -89,6 +91,7 @@ def workers(
             "resume": resume,
             "beside": None if beside is None else str(beside),
             "texts": dict(texts),
+            "parent": os.getpid(),
         }
     )
     common = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}

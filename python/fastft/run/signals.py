@@ -21,6 +21,27 @@ from fastft.core.errors import Preempted
 _ASKING = (signal.SIGTERM, signal.SIGINT) + ((signal.SIGUSR1,) if hasattr(signal, "SIGUSR1") else ())
 
 
+_PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal that a process gets when its parent is gone, in <linux/prctl.h>."""
+
+
+def follow(parent: int) -> None:
+    """Let this process be asked to stop when `parent`, which started it, dies without a word.
+
+    Linux only; elsewhere a process whose parent was killed goes on. SIGTERM, so that what was learnt is saved.
+
+    Raises:
+        Preempted: the parent is gone already.
+    """
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # refused by a sandbox, at worst
+    if os.getppid() != parent:
+        raise Preempted("the process that started this one is gone")
+
+
 class Signals:
     """Listens while it is entered; the handlers that were there come back afterwards.
 

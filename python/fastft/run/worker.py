@@ -13,7 +13,7 @@ def main() -> int:
     from fastft.core.errors import FastftError
     from fastft.core.events import Bus
     from fastft.run import launch, sinks
-    from fastft.run.signals import Signals
+    from fastft.run.signals import Signals, follow
     from fastft.run.train import Job, road
 
     said = json.load(sys.stdin)
@@ -21,6 +21,7 @@ def main() -> int:
     beside = Path(said["beside"]) if said["beside"] is not None else None
     job = Job(config, Bus([sinks.terminal(config.log)]), launch.place(), beside)
     try:
+        follow(said["parent"])
         with Signals() as signals:
             road(job, Path(said["out"]), said["resume"], signals, said["texts"])
     except FastftError as error:
