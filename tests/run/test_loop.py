@@ -203,6 +203,10 @@ def test_a_signal_breaks_off_an_evaluation_and_the_next_start_begins_with_it(tmp
     whole.run()
     assert helpers.equal(helpers.weights(again), helpers.weights(whole))
     assert [e.loss for e in (*heard.of(Evaluated), *later.of(Evaluated))] == [e.loss for e in told.of(Evaluated)]
+    scores = [
+        {saved.step: saved.score for saved in checkpoint.find(folder)} for folder in (tmp_path, tmp_path / "whole")
+    ]
+    assert scores[0] == scores[1], "the checkpoint without a score got it"
 
 
 def test_the_evaluation_is_a_mean_over_tokens_without_dropout(tmp_path: Path) -> None:
