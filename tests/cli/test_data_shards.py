@@ -138,7 +138,10 @@ def test_without_ray_the_line_that_installs_it_is_told(run: Any, monkeypatch: py
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_two_ray_workers_make_the_bytes_that_one_machine_makes(run: Any, tmp_path: Path) -> None:
+def test_two_ray_workers_make_the_bytes_that_one_machine_makes(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'fastft[ray]'")
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
