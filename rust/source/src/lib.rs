@@ -17,7 +17,6 @@ mod input;
 mod layout;
 mod lines;
 mod map;
-pub mod mapped;
 mod rows;
 mod span;
 mod window;
