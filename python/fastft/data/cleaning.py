@@ -19,11 +19,14 @@ def clean_plan(
     """What is done with each row; None when nothing is.
 
     Raises:
-        DataError: a block list or an evaluation set is not there.
+        DataError: a block list, a model or an evaluation set is not there.
     """
     plan: dict[str, Any] = {} if clean is None else clean.plan()
     if "block" in plan:
         plan["block"]["files"] = [str(_one(path, config_dir, "clean.block.files")) for path in plan["block"]["files"]]
+    if (plan.get("language") or {}).get("fasttext"):
+        model = _one(plan["language"]["fasttext"], config_dir, "clean.language.fasttext")
+        plan["language"]["fasttext"] = str(model)
     if decontaminate is not None:
         plan["decontaminate"] = decontaminate.model_dump(exclude={"sets"}) | {
             "sets": [

@@ -1,9 +1,8 @@
 //! One row: repairs, then rules in a fixed order, then masks.
 
 use std::borrow::Cow;
-use std::path::PathBuf;
 
-use fastft_record::{Document, KeyHasher};
+use fastft_record::Document;
 use serde::{Deserialize, Serialize};
 
 use crate::CleanError;
@@ -19,9 +18,6 @@ use crate::rules::length::LengthPlan;
 use crate::rules::repetition::RepetitionPlan;
 use crate::rules::sft::{Sft, SftPlan};
 use crate::words::Words;
-
-/// Changes whenever a rule gives another outcome for the same options.
-const RULES: &str = "fastft clean 1";
 
 /// What rows are held to; an absent part is off.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -49,38 +45,6 @@ pub struct CleanPlan {
     pub decontaminate: Option<DecontaminatePlan>,
     /// Personal data and secrets.
     pub pii: Option<PiiPlan>,
-}
-
-impl CleanPlan {
-    /// Files that the outcome depends on.
-    fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        let block = self.block.iter().flat_map(|block| &block.files);
-        let sets = self.decontaminate.iter().flat_map(|plan| &plan.sets);
-        block.chain(sets.flat_map(|set| &set.files))
-    }
-
-    /// A hash of everything that decides what becomes of a row: the options and the contents of
-    /// files, not where files are.
-    ///
-    /// # Errors
-    /// When a file can't be read.
-    pub fn key(&self) -> Result<String, CleanError> {
-        let mut hasher = KeyHasher::new(RULES);
-        for path in self.files() {
-            let io = |error| CleanError::Io { path: path.clone(), error };
-            let ending = path.extension().unwrap_or_default();
-            hasher.field("ending", ending.as_encoded_bytes()).field("file", std::fs::read(path).map_err(io)?);
-        }
-        let mut options = self.clone();
-        if let Some(block) = &mut options.block {
-            block.files.clear();
-        }
-        for set in options.decontaminate.iter_mut().flat_map(|plan| &mut plan.sets) {
-            set.files = vec![PathBuf::new(); set.files.len()];
-        }
-        let options = serde_json::to_string(&options).map_err(|error| CleanError::Plan(error.to_string()))?;
-        Ok(hasher.field("options", options).key())
-    }
 }
 
 /// What becomes of a row.

@@ -1,17 +1,26 @@
-//! Which languages stay: language identification by trigrams and scripts (whatlang, 69 languages).
+//! Which languages stay: told by trigrams and scripts (whatlang, 69 languages), or by a fastText model.
+
+mod fasttext;
+mod file;
+mod matrix;
+
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use whatlang::Lang;
 
 use crate::CleanError;
 use crate::cleaner::{Broken, Held};
+use fasttext::FastText;
 
 /// Which languages stay.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LanguagePlan {
-    /// ISO 639 codes of two or three letters, as `en` or `eng`.
+    /// ISO 639 codes of two or three letters, as `en` or `eng`; labels of the model, where there is one.
     pub languages: Vec<String>,
+    /// A fastText model that tells the language, as `lid.176.ftz`.
+    pub fasttext: Option<PathBuf>,
     /// Rows whose language is told with less confidence than this go; 0 keeps them.
     pub min_confidence: f64,
     /// Rows of fewer letters stay, whatever they are: nobody can tell.
@@ -20,7 +29,7 @@ pub struct LanguagePlan {
 
 impl Default for LanguagePlan {
     fn default() -> Self {
-        Self { languages: Vec::new(), min_confidence: 0.0, min_letters: 40 }
+        Self { languages: Vec::new(), fasttext: None, min_confidence: 0.0, min_letters: 40 }
     }
 }
 
@@ -101,27 +110,47 @@ const SHORT: [(&str, &str); 71] = [
 
 pub(crate) struct LanguageRule {
     plan: LanguagePlan,
-    languages: Vec<Lang>,
+    teller: Teller,
+}
+
+/// What tells languages, and which of them stay.
+enum Teller {
+    Trigrams(Vec<Lang>),
+    Model { model: Box<FastText>, stay: Vec<bool> },
 }
 
 impl LanguageRule {
     pub(crate) fn new(plan: &LanguagePlan) -> Result<Self, CleanError> {
-        let find = |code: &String| {
-            let lower = code.to_lowercase();
-            let long =
-                SHORT.iter().find(|(short, _)| *short == lower).map_or(lower.as_str(), |(_, long)| long);
-            Lang::from_code(if long == "zho" { "cmn" } else { long }).ok_or_else(|| {
-                CleanError::Plan(format!(
-                    "language.languages: `{code}` is no language that can be told; those are {}",
-                    known().join(", ")
-                ))
-            })
-        };
-        let languages = plan.languages.iter().map(find).collect::<Result<_, _>>()?;
         if plan.languages.is_empty() && plan.min_confidence <= 0.0 {
             return Err(CleanError::Plan("language: name `languages` to keep, or a `min_confidence`".into()));
         }
-        Ok(Self { plan: plan.clone(), languages })
+        let unknown = |code: &str, known: &[&str]| {
+            let known = known.join(", ");
+            CleanError::Plan(format!(
+                "language.languages: `{code}` is no language that can be told; those are {known}"
+            ))
+        };
+        let teller = if let Some(path) = &plan.fasttext {
+            let io = |error| CleanError::Io { path: path.clone(), error };
+            let model = Box::new(FastText::read(path).map_err(io)?);
+            let mut labels: Vec<&str> = model.labels().iter().map(String::as_str).collect();
+            let stay = labels.iter().map(|label| plan.languages.iter().any(|code| code == label)).collect();
+            if let Some(code) = plan.languages.iter().find(|code| !labels.contains(&code.as_str())) {
+                labels.sort_unstable();
+                return Err(unknown(code, &labels));
+            }
+            Teller::Model { model, stay }
+        } else {
+            let find = |code: &String| {
+                let lower = code.to_lowercase();
+                let long =
+                    SHORT.iter().find(|(short, _)| *short == lower).map_or(lower.as_str(), |(_, long)| long);
+                Lang::from_code(if long == "zho" { "cmn" } else { long })
+                    .ok_or_else(|| unknown(code, &known()))
+            };
+            Teller::Trigrams(plan.languages.iter().map(find).collect::<Result<_, _>>()?)
+        };
+        Ok(Self { plan: plan.clone(), teller })
     }
 
     pub(crate) fn check(&self, text: &str) -> Held {
@@ -130,12 +159,10 @@ impl LanguageRule {
         {
             return Ok(());
         }
-        let Some(found) = whatlang::detect(text) else {
+        let Some((code, confidence, stays)) = self.tell(text) else {
             return Err(Broken::new("language.unknown", ""));
         };
-        let (lang, confidence) = (found.lang(), found.confidence());
-        let code = short(lang);
-        if !self.languages.is_empty() && !self.languages.contains(&lang) {
+        if !self.plan.languages.is_empty() && !stays {
             let detail = format!("confidence {confidence:.2}");
             return Err(Broken { rule: format!("language.{code}").into(), detail });
         }
@@ -143,6 +170,20 @@ impl LanguageRule {
             return Err(Broken::new("language.uncertain", format!("{code}, confidence {confidence:.2}")));
         }
         Ok(())
+    }
+
+    /// The language of a text, how sure that is, and whether it is among those that stay.
+    fn tell(&self, text: &str) -> Option<(&str, f64, bool)> {
+        match &self.teller {
+            Teller::Trigrams(stay) => {
+                let found = whatlang::detect(text)?;
+                Some((short(found.lang()), found.confidence(), stay.contains(&found.lang())))
+            }
+            Teller::Model { model, stay } => {
+                let (label, probability) = model.predict(text)?;
+                Some((&model.labels()[label], probability.into(), stay[label]))
+            }
+        }
     }
 }
 

@@ -313,21 +313,6 @@ fn evaluation_items_are_found_and_named() {
     assert!(error.err().unwrap().to_string().contains("gsm.jsonl:1: the row has no field `question`"));
 }
 
-#[test]
-fn the_key_follows_contents_and_not_places() {
-    let folder = tempfile::tempdir().unwrap();
-    let key = |name: &str, text: &str, more: Value| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        let plan = json!({"block": {"files": [path]}, "length": more});
-        serde_json::from_value::<CleanPlan>(plan).unwrap().key().unwrap()
-    };
-    let one = key("a.txt", "bad", json!({}));
-    assert_eq!(one, key("b.txt", "bad", json!({})));
-    assert_ne!(one, key("a.txt", "worse", json!({})));
-    assert_ne!(one, key("a.txt", "bad", json!({"min_chars": 1})));
-}
-
 static ALL: LazyLock<Cleaner> = LazyLock::new(|| {
     cleaner(json!({
         "repair": {"nfc": true, "max_replacement": 1}, "pii": {}, "length": {}, "gopher": {"min_words": 0},

@@ -143,9 +143,9 @@ pub fn fields(plan: &Plan, files: &[Files], options: &[(PathBuf, String)]) -> Ve
     fields
 }
 
-/// The digests of the files that options name: block lists, evaluation sets, dictionaries and copies.
+/// The digests of the files that options name: block lists, evaluation sets, models, dictionaries and copies.
 ///
-/// They stand in the plan as lists called `files` or `derived` and texts called `dictionary`, wherever.
+/// They stand in the plan as lists called `files` or `derived` and texts called `dictionary` or `fasttext`, wherever.
 ///
 /// # Errors
 /// When one can't be read.
@@ -159,7 +159,7 @@ pub fn option_files(plan: &Plan, digests: &mut Digests) -> Result<Vec<(PathBuf, 
                         ("files" | "derived", Value::Array(paths)) => {
                             found.extend(paths.iter().filter_map(Value::as_str).map(PathBuf::from));
                         }
-                        ("dictionary", Value::String(path)) => found.push(path.into()),
+                        ("dictionary" | "fasttext", Value::String(path)) => found.push(path.into()),
                         _ => find(value, found),
                     }
                 }
