@@ -16,18 +16,15 @@ import argparse
 import hashlib
 import json
 import os
-import platform
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -36,6 +33,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the parent forks
 import peft  # noqa: F401 - imported here, so that no child has to
 import torch
 import transformers
+from keeping import keep
 from safetensors import safe_open
 
 from fastft.run.train import train as fastft_train
@@ -282,29 +280,13 @@ def show(results: list[Result]) -> None:
             print(f"  {result.side}: {error}")
 
 
-def about() -> dict[str, Any]:
-    """The machine and the code that made the figures."""
-    root = Path(__file__).resolve().parent.parent
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True, check=False
-    )
-    return {
-        "commit": commit.stdout.strip(),
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-    }
-
-
 def main() -> None:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--side", choices=("both", "ours", "theirs"), default="both")
-    parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "crash.json")
+    parser.add_argument("--json", type=Path, help="another file than benches/results/crash.json")
     options = parser.parse_args()
     sides = {"both": [OURS, THEIRS], "ours": [OURS], "theirs": [THEIRS]}[options.side]
     results = []
@@ -320,10 +302,8 @@ def main() -> None:
             results.append(measure(side, model, work, options.kills, options.seed))
             show(results[-1:])
     show(results)
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(
-        json.dumps({"about": about(), "steps": STEPS, "results": [asdict(r) for r in results]}, indent=1) + "\n"
-    )
+    figures = {"steps": STEPS, "torch": torch.__version__, "transformers": transformers.__version__}
+    keep("crash", figures | {"results": [asdict(r) for r in results]}, target=options.json)
 
 
 if __name__ == "__main__":

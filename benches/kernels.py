@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -23,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from keeping import keep
 
 from fastft.ops import linear_cross_entropy, lora_linear, nf4_dequantize, nf4_quantize, table
 
@@ -155,42 +154,22 @@ def lora(rounds: int) -> dict[str, Any]:
     return results
 
 
-def machine() -> dict[str, Any]:
-    """Where and on what this ran."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    model = platform.processor()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        model = next(
-            (x.split(":")[1].strip() for x in cpuinfo.read_text().splitlines() if x.startswith("model name")), model
-        )
-    return {
-        "commit": commit.stdout.strip(),
-        "cpu": model,
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "load": [round(x, 2) for x in os.getloadavg()],
-        "torch": torch.__version__,
-        "kernels": {row.op: row.cpu for row in table().rows},
-    }
-
-
 def main() -> None:
     """Run all, print a table, keep the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="few rounds: shows that it runs, no figures to quote")
-    parser.add_argument("--out", type=Path, default=ROOT / "benches" / "results" / "kernels.json")
+    parser.add_argument("--out", type=Path, help="another file than benches/results/kernels.json")
     parser.add_argument("--json", action="store_true", help="print the JSON that is written to benches/results")
     options = parser.parse_args()
     rounds = 3 if options.quick else 7
-    results = {"machine": machine()}
+    kernels = {row.op: row.cpu for row in table().rows}
+    results: dict[str, Any] = {"threads": torch.get_num_threads(), "torch": torch.__version__, "kernels": kernels}
     for part in (nf4, loss, lora):
         results |= part(rounds)
         gc.collect()
-    results["machine"]["load_after"] = [round(x, 2) for x in os.getloadavg()]
     for name, row in ({} if options.json else results).items():
+        if not isinstance(row, dict):
+            continue
         if "ours_ms" in row:
             low, high = row["ratio_quartiles"]
             print(
@@ -198,11 +177,10 @@ def main() -> None:
             )
         elif "ours" in row:
             print(f"{name:58} {row['ours'] / 2**20:10.1f} MB {row['theirs'] / 2**20:10.1f} MB   x{row['ratio']:.2f}")
-    if options.json:
-        print(json.dumps(results, indent=1))
     if not options.quick:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(results, indent=1) + "\n")
+        results = keep("kernels", results, target=options.out)
+    if options.json:
+        print(json.dumps(results, indent=2))
 
 
 if __name__ == "__main__":

@@ -12,13 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from keeping import keep
 
 ROOT = Path(__file__).resolve().parent.parent
 MISTAKES = ROOT / "tests" / "attacks" / "six-mistakes.toml"
@@ -39,14 +40,6 @@ def cpu_seconds(words: list[str], environment: dict[str, str]) -> float:
     subprocess.run([sys.executable, *words], env=environment, cwd=MISTAKES.parent, capture_output=True, check=False)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
-def commit() -> str:
-    """The commit that is measured."""
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
 
 
 def main() -> int:
@@ -75,15 +68,7 @@ def main() -> int:
         }
         for name, (_, budget) in CASES.items()
     ]
-    result = {
-        "bench": "startup",
-        "commit": commit(),
-        "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "load": [round(value, 2) for value in os.getloadavg()],
-        "repeat": options.repeat,
-        "rows": rows,
-    }
+    result = keep("startup", {"repeat": options.repeat, "rows": rows})
     if options.json:
         print(json.dumps(result))
     else:
@@ -94,9 +79,6 @@ def main() -> int:
                 f"{row['command']:<30}{row['median_cpu_s']:>8.3f}{row['min_cpu_s']:>8.3f}{row['max_cpu_s']:>8.3f}"
                 f"{budget:>9}{'' if row['kept'] in (None, True) else '  broken'}"
             )
-    kept = ROOT / "benches" / "results" / "startup.json"
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return int(any(row["kept"] is False for row in rows))
 
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -31,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from keeping import keep
 
 WINDOW = 512
 WINDOWS_A_STEP = 4
@@ -254,7 +254,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="processes of each side")
     parser.add_argument("--sides", default="ours,plain", help="of ours, plain and padded; the last needs 24 GB")
     parser.add_argument("--json", action="store_true", help="print the result as JSON only")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "train_step.json")
+    parser.add_argument("--out", type=Path, help="another file than benches/results/train_step.json")
     parser.add_argument("--child", choices=["ours", "plain", "padded"], help=argparse.SUPPRESS)
     parser.add_argument("--batches", type=Path, help=argparse.SUPPRESS)
     a = parser.parse_args()
@@ -274,11 +274,9 @@ def main() -> int:
                 done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
                 runs[side].append(json.loads(done.stdout.splitlines()[-1]))
                 load.append(os.getloadavg()[0])
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE).stdout
-    result: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "command": " ".join(["python", "benches/train_step.py", *(arg.rsplit("/", 1)[-1] for arg in sys.argv[1:])]),
-        "commit": commit.strip(),
-        "hardware": {"machine": platform.machine(), "cpus": os.cpu_count(), "load": [round(x, 2) for x in load]},
+        "load": [round(x, 2) for x in load],
         "data": data,
         "sides": {
             side: {
@@ -297,13 +295,12 @@ def main() -> int:
             for o, p in zip(runs[sides[0]], runs[side], strict=True)
         ]
         memory = [o["peak_bytes"] / p["peak_bytes"] for o, p in zip(runs[sides[0]], runs[side], strict=True)]
-        result["ratios"][side] = {
+        figures["ratios"][side] = {
             "tokens_per_cpu_second": round(statistics.median(speed), 3),
             "spread": [round(min(speed), 3), round(max(speed), 3)],
             "peak_memory": round(statistics.median(memory), 3),
         }
-    a.out.parent.mkdir(parents=True, exist_ok=True)
-    a.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    result = keep("train_step", figures, target=a.out)
     if a.json:
         print(json.dumps(result))
         return 0

@@ -14,7 +14,6 @@ import argparse
 import importlib.util
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -23,6 +22,9 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benches/
+from keeping import keep
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_LENGTH = 2048
@@ -195,22 +197,13 @@ def report(results: dict[str, list[dict[str, Any]]], megabytes: float, rows: int
         for side, runs in results.items()
         if side != "fastft"
     }
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
-    model_names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
-        "bench": "data",
         "data": source,
         "rows": rows,
         "megabytes": megabytes,
         "sides": sides,
         "cpu_time_ratio": ratios,
         "rounds": len(results["fastft"]),
-        "commit": commit.strip(),
-        "cpu": model_names[0].split(":", 1)[1].strip() if model_names else platform.processor(),
-        "cores": os.cpu_count(),
-        "load_average": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 
 
@@ -225,7 +218,7 @@ def plan_packing() -> list[dict[str, Any]]:
 
 def print_report(found: dict[str, Any]) -> None:
     print(
-        f"{found['rows']:,} rows, {found['megabytes']:.1f} MB, one thread, {found['rounds']} rounds in turn, {found['cpu']}"
+        f"{found['rows']:,} rows, {found['megabytes']:.1f} MB, one thread, {found['rounds']} rounds in turn, {found['about']['cpu']}"
     )
     for side, figures in found["sides"].items():
         rate, tokens = figures["megabytes_per_cpu_second"], figures["tokens_per_cpu_second"]
@@ -275,10 +268,7 @@ def main() -> None:
             rows = sum(1 for _ in file)
         source = "rows made from the quickstart's" if chosen.data is None else chosen.data.name
         found = report(results, data.stat().st_size / 1e6, rows, source)
-    found["pack_plan"] = plan_packing()
-    target = ROOT / "benches" / "results" / "data.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(found, indent=2) + "\n")
+    found = keep("data", found | {"pack_plan": plan_packing()})
     if chosen.json:
         print(json.dumps(found, indent=2))
     else:

@@ -16,7 +16,6 @@ import argparse
 import importlib.util
 import json
 import os
-import platform
 import random
 import re
 import statistics
@@ -29,6 +28,9 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benches/
+from keeping import keep
 
 ROOT = Path(__file__).resolve().parents[2]
 BANDS, ROWS, SHINGLE = 14, 8, 5
@@ -182,8 +184,6 @@ def main() -> None:
     megabytes = sum(len(text.encode()) for text in texts) / 1e6
     report: dict[str, Any] = {
         "what": "near duplicates, texts in memory to clusters, one thread, CPU seconds",
-        "commit": subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip(),
-        "hardware": {"machine": platform.machine(), "cpus": os.cpu_count(), "load": os.getloadavg()},
         "rows": len(texts),
         "megabytes": megabytes,
         "sides": {},
@@ -199,10 +199,7 @@ def main() -> None:
         if side != "fastft":
             ratios = [theirs / ours for theirs, ours in zip(seconds[side], seconds["fastft"], strict=True)]
             report["ratios"][side] = {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)}
-    text = json.dumps(report, indent=2)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n", "utf-8")
+    print(json.dumps(keep("dedup", report, target=options.out), indent=2))
 
 
 if __name__ == "__main__":

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benches/
+from keeping import keep
 
 ROOT = Path(__file__).resolve().parents[2]
 CAPACITY = 2048
@@ -83,10 +83,7 @@ def main() -> None:
     ratios = [theirs[0] / ours[0] for ours, theirs in zip(runs["fastft"], runs["trl"], strict=True)]
     many = lengths(chosen.large)
     large = [timed(fastft_side(many)) for _ in range(chosen.rounds)]
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
-    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    found = {
-        "bench": "pack",
+    figures = {
         "documents": chosen.documents,
         "capacity": CAPACITY,
         "sides": {
@@ -106,15 +103,8 @@ def main() -> None:
         },
         "trl": trl.__version__,
         "rounds": chosen.rounds,
-        "commit": commit.strip(),
-        "cpu": models[0].split(":", 1)[1].strip() if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "load_average": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    target = ROOT / "benches" / "results" / "pack.json"
-    target.write_text(json.dumps(found, indent=2) + "\n")
+    found = keep("pack", figures)
     if chosen.json:
         print(json.dumps(found, indent=2))
         return

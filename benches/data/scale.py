@@ -17,7 +17,6 @@ import glob
 import itertools
 import json
 import os
-import platform
 import random
 import subprocess
 import sys
@@ -27,6 +26,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benches/
+from keeping import keep
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_LENGTH = 2048
@@ -264,21 +266,7 @@ def main() -> None:
     source = "texts of the quickstart" if chosen.corpus is None else f"{len(matching)} files of text"
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(chosen, Path(folder))
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
-    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    found = {
-        "bench": "scale",
-        "corpus": source,
-        "threads": chosen.threads,
-        **figures,
-        "commit": commit.strip(),
-        "cpu": models[0].split(":", 1)[1].strip() if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "load_average": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-    (ROOT / "benches" / "results" / "scale.json").write_text(json.dumps(found, indent=2) + "\n")
+    found = keep("scale", {"corpus": source, "threads": chosen.threads, **figures})
     if chosen.json:
         print(json.dumps(found, indent=2))
         return
