@@ -99,7 +99,7 @@ pub fn check(
                 of.guessed = opened.guessed;
                 of.unused = inputs::unused(&opened)?;
                 of.warnings.clone_from(&opened.warnings);
-                inputs.extend(opened.inputs(source, index, &files));
+                inputs.extend(opened.inputs(source, index));
             }
             Err(error) => {
                 let finding = whole(&source.name, error)?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use fastft_record::{Code, RowError};
-use fastft_source::{DataFile, Span, expand, read};
+use fastft_source::{DataFile, Span, read};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -32,11 +32,11 @@ pub struct Opened {
 
 impl Opened {
     /// The files as they are read.
-    pub fn inputs(&self, source: &SourcePlan, index: u32, files: &Files) -> impl Iterator<Item = Input> {
-        self.data.iter().zip(files).map(move |(data, (path, _, _))| Input {
+    pub fn inputs(&self, source: &SourcePlan, index: u32) -> impl Iterator<Item = Input> {
+        self.data.iter().map(move |data| Input {
             data: data.clone(),
             format: self.format.clone(),
-            path: path.to_string_lossy().into_owned(),
+            path: data.shown.to_string_lossy().into_owned(),
             source_name: source.name.clone(),
             source: index,
             limit: source.rows,
@@ -51,7 +51,7 @@ impl Opened {
 pub fn files(plan: &Plan, digests: &mut Digests) -> Result<Vec<Files>, EngineError> {
     let of_source = |source: &SourcePlan| -> Result<Files, EngineError> {
         let mut files = Files::new();
-        for path in expand(&source.path)? {
+        for path in source.expand()? {
             let (digest, size) = digests.of(&path)?;
             files.push((path, digest, size));
         }
@@ -69,7 +69,8 @@ pub fn open(plan: &Plan, source: &SourcePlan, files: &Files) -> Result<Opened, E
     let mut data = Vec::new();
     let mut warnings = Vec::new();
     for (path, _, _) in files {
-        let (file, warning) = DataFile::open(path, unit)?;
+        let shown = PathBuf::from(source.shown(path));
+        let (file, warning) = DataFile::open_as(path, &shown, unit, source.encoding.as_deref())?;
         data.push(file);
         warnings.extend(warning);
     }
@@ -79,7 +80,7 @@ pub fn open(plan: &Plan, source: &SourcePlan, files: &Files) -> Result<Opened, E
     };
     for ((path, _, _), file) in files.iter().zip(&data) {
         let refuse = |message: String, hint: &str| {
-            Err(EngineError::Format { message, hint: hint.to_owned(), path: path.clone() })
+            Err(EngineError::Format { message, hint: hint.to_owned(), path: source.shown(path).into() })
         };
         let is_text = format.is_text();
         if file.layout.is_text() && !is_text {
@@ -125,7 +126,7 @@ pub fn check_template(plan: &Plan, files: &[Files], opened: &[Opened]) -> Result
 /// # Errors
 /// When it has none.
 pub fn names(source: &SourcePlan) -> Result<Files, EngineError> {
-    Ok(expand(&source.path)?.into_iter().map(|path| (path, String::new(), 0)).collect())
+    Ok(source.expand()?.into_iter().map(|path| (path, String::new(), 0)).collect())
 }
 
 /// What a source looks like from its first rows.
@@ -176,7 +177,7 @@ fn guess(source: &SourcePlan, files: &Files, data: &[DataFile], wanted: Rows) ->
     if let Some(format) = Format::guess_all(&rows, wanted) {
         return Ok(format);
     }
-    let path: PathBuf = files.first().map(|file| file.0.clone()).unwrap_or_default();
+    let path: PathBuf = files.first().map(|file| source.shown(&file.0).into()).unwrap_or_default();
     if let (Some((path, line, error)), true) = (first_error, rows.is_empty()) {
         return Err(EngineError::Row { code: error.code.as_str().into(), reason: error.reason, path, line });
     }
@@ -222,7 +223,7 @@ fn first_rows(data: &[DataFile]) -> Result<First, EngineError> {
                 };
                 match parsed {
                     Ok(value) => first.good.push(value),
-                    Err(error) => first.error = first.error.or(Some((file.path.clone(), row.line, error))),
+                    Err(error) => first.error = first.error.or(Some((file.shown.clone(), row.line, error))),
                 }
                 if seen >= SNIFFED_ROWS {
                     return Ok(first);

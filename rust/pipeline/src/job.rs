@@ -9,7 +9,7 @@ use crate::dedup;
 use crate::error::EngineError;
 use crate::inputs::{self, Opened};
 use crate::key::{self, Digests, Files};
-use crate::plan::Plan;
+use crate::plan::{Plan, SourcePlan};
 use crate::store::InputFile;
 use crate::units::{self, Input, Unit};
 use crate::worker::Progress;
@@ -92,10 +92,8 @@ impl Job {
             .collect::<Result<Vec<_>, _>>()?;
         inputs::check_template(&self.plan, &self.files, &opened)?;
         let mut inputs = Vec::new();
-        for (index, (source, (opened, files))) in
-            (0u32..).zip(self.plan.sources.iter().zip(opened.iter().zip(&self.files)))
-        {
-            inputs.extend(opened.inputs(source, index, files));
+        for (index, (source, opened)) in (0u32..).zip(self.plan.sources.iter().zip(&opened)) {
+            inputs.extend(opened.inputs(source, index));
         }
         let unit_bytes = units::unit_bytes(self.plan.unit_bytes, self.total_bytes());
         let units = units::list(&inputs, unit_bytes)?;
@@ -105,16 +103,16 @@ impl Job {
     /// The files as the manifest names them.
     #[must_use]
     pub fn listed(&self) -> Vec<InputFile> {
-        let of = |(source, files): (u32, &Files)| {
+        let of = |(source, (plan, files)): (u32, (&SourcePlan, &Files))| {
             let file = move |(path, digest, bytes): &(PathBuf, String, u64)| InputFile {
-                path: path.to_string_lossy().into_owned(),
+                path: plan.shown(path),
                 digest: digest.clone(),
                 bytes: *bytes,
                 source,
             };
             files.iter().map(file).collect::<Vec<_>>()
         };
-        (0u32..).zip(&self.files).flat_map(of).collect()
+        (0u32..).zip(self.plan.sources.iter().zip(&self.files)).flat_map(of).collect()
     }
 
     /// Tell shards what to do: `folder` gets the job and the tokenizer, so that it is all they need

@@ -114,9 +114,11 @@ pub fn fields(plan: &Plan, files: &[Files], options: &[(PathBuf, String)]) -> Ve
         add(format!("sources[{index}].name"), source.name.clone());
         add(format!("sources[{index}].format"), json(&source.format));
         add(format!("sources[{index}].rows"), json(&source.rows));
-        for (number, (path, digest, _)) in files.iter().enumerate() {
-            // reports name rows by path, so a store belongs to the path it was made from
-            add(format!("sources[{index}].files[{number}].path"), path.to_string_lossy().into_owned());
+        if source.encoding.is_some() {
+            add(format!("sources[{index}].encoding"), json(&source.encoding));
+        }
+        for (number, (_, digest, _)) in files.iter().enumerate() {
+            // where a file lies is no part of it: the same bytes from elsewhere find the same store
             add(format!("sources[{index}].files[{number}].digest"), digest.clone());
         }
     }

@@ -1,14 +1,25 @@
 //! What a run of the engine is to do: made by Python from the config, passed as JSON.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fastft_clean::{CleanPlan, DedupPlan};
+use fastft_source::SourceError;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::encode::EncodeOptions;
 use crate::format::Format;
+
+/// A file of a source that was brought here from elsewhere.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilePlan {
+    /// Where it is now.
+    pub path: PathBuf,
+    /// What reports call it: where it came from.
+    pub shown: String,
+}
 
 /// One source.
 #[derive(Clone, Debug, Deserialize)]
@@ -16,8 +27,14 @@ use crate::format::Format;
 pub struct SourcePlan {
     /// What reports call it.
     pub name: String,
-    /// A file, folder or pattern.
+    /// A file, folder or pattern; of files from elsewhere, the address.
     pub path: PathBuf,
+    /// The files, where they are not to be looked for under `path`.
+    #[serde(default)]
+    pub files: Option<Vec<FilePlan>>,
+    /// What text is encoded in, by its WHATWG label; absent is UTF-8.
+    #[serde(default)]
+    pub encoding: Option<String>,
     /// Its format; absent means found from the first rows.
     #[serde(default)]
     pub format: Option<Format>,
@@ -118,6 +135,26 @@ pub struct Plan {
     pub dedup: Option<DedupPlan>,
     /// Folder of all token stores.
     pub cache: PathBuf,
+}
+
+impl SourcePlan {
+    /// The files, sorted by name where they are looked for.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn expand(&self) -> Result<Vec<PathBuf>, SourceError> {
+        match &self.files {
+            Some(files) => Ok(files.iter().map(|file| file.path.clone()).collect()),
+            None => fastft_source::expand(&self.path),
+        }
+    }
+
+    /// What reports call a file.
+    #[must_use]
+    pub fn shown(&self, path: &Path) -> String {
+        let named = self.files.iter().flatten().find(|file| file.path.as_os_str() == path.as_os_str());
+        named.map_or_else(|| path.to_string_lossy().into_owned(), |file| file.shown.clone())
+    }
 }
 
 impl Plan {

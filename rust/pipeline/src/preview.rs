@@ -32,7 +32,7 @@ pub fn preview(plan: &Plan, chat: &Encoder, rows: usize) -> Result<Vec<Value>, E
                     let mut entry = Map::new();
                     entry.insert("source".into(), json!(source.name));
                     entry.insert("row".into(), json!(number));
-                    entry.insert("file".into(), json!(file.path.to_string_lossy()));
+                    entry.insert("file".into(), json!(file.shown.to_string_lossy()));
                     entry.insert("line".into(), json!(row.line));
                     number += 1;
                     let encoded = match &row.fault {

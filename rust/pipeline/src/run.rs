@@ -37,6 +37,8 @@ pub struct Prepared {
     pub key: String,
     /// Whether it was there already.
     pub cached: bool,
+    /// The files as the plan names them, in order; a store that was there may name them otherwise.
+    pub files: Vec<String>,
 }
 
 /// Part `index` of `count`.
@@ -64,12 +66,13 @@ pub fn prepare(
     let passes = if job.plan.dedup.is_some() { 2 } else { 1 };
     progress.total_bytes.store(job.total_bytes() * passes, Ordering::Relaxed);
     let (folder, key) = (job.folder(), job.key.clone());
+    let files = job.listed().into_iter().map(|file| file.path).collect();
     let is_there = || match Store::open(&folder) {
         Ok(store) => store.manifest().key == key,
         Err(_) => false,
     };
     if folder.exists() && is_there() {
-        return Ok(Prepared { folder, key, cached: true });
+        return Ok(Prepared { folder, key, cached: true, files });
     }
     let opening = job.open()?;
     let stores = job.plan.cache.join("tokens");
@@ -77,7 +80,7 @@ pub fn prepare(
     if folder.exists() {
         if is_there() {
             workplace.discard()?; // another process made it while we waited
-            return Ok(Prepared { folder, key, cached: true });
+            return Ok(Prepared { folder, key, cached: true, files });
         }
         remove(&folder)?; // damaged: made anew
     }
@@ -93,7 +96,7 @@ pub fn prepare(
     gather(&job, &opening, workplace.folder())?;
     workplace.publish(&folder)?;
     fs::File::open(&stores).and_then(|dir| dir.sync_all()).map_err(EngineError::io(&stores))?;
-    Ok(Prepared { folder, key, cached: false })
+    Ok(Prepared { folder, key, cached: false, files })
 }
 
 /// Do one shard of the job that `folder` tells of. What is done already is not done again.

@@ -82,7 +82,7 @@ pub fn sift(
     let mut inputs = Vec::new();
     for (index, source) in (0u32..).zip(&plan.sources) {
         let files = inputs::names(source)?;
-        inputs.extend(inputs::open(plan, source, &files)?.inputs(source, index, &files));
+        inputs.extend(inputs::open(plan, source, &files)?.inputs(source, index));
     }
     let total: u64 = inputs.iter().map(|input| input.data.bytes).sum();
     progress.total_bytes.store(total * if plan.dedup.is_some() { 2 } else { 1 }, Ordering::Relaxed);

@@ -52,7 +52,7 @@ pub fn count(file: &DataFile, span: &Span) -> Result<u64, SourceError> {
     }
     let mut rows = 0;
     for batch in batches(file, span, 1 << 20, true)? {
-        rows += batch.map_err(|error| damaged(&file.path, rows, &error.to_string()))?.num_rows() as u64;
+        rows += batch.map_err(|error| damaged(&file.shown, rows, &error.to_string()))?.num_rows() as u64;
     }
     Ok(rows)
 }
@@ -65,7 +65,7 @@ pub fn read(file: &DataFile, span: &Span, chunk_bytes: usize) -> Result<Columns,
         .with_explicit_nulls(true)
         .with_encoder_factory(Arc::new(Plain(odd.clone())));
     Ok(Columns {
-        path: file.path.clone(),
+        path: file.shown.clone(),
         batches,
         batch: None,
         at: 0,
@@ -88,20 +88,22 @@ fn batches(
         (Layout::Parquet, _) => Box::new(parquet_rows(file, span, chunk_bytes)?),
         (Layout::ArrowFile, Compression::None) => {
             let mut reader = arrow_file(file, none)?;
-            check(&file.path, reader.schema().fields())?;
+            check(&file.shown, reader.schema().fields())?;
             let groups = span.groups(reader.num_batches());
             if !groups.is_empty() {
-                reader.set_index(groups.start).map_err(|error| damaged(&file.path, 0, &error.to_string()))?;
+                reader
+                    .set_index(groups.start)
+                    .map_err(|error| damaged(&file.shown, 0, &error.to_string()))?;
             }
             Box::new(reader.take(groups.len()))
         }
         (layout, _) => {
             let mut content = input::content(file, 0)?;
             if layout == Layout::ArrowFile {
-                content = behind_magic(content).map_err(|error| input::failed(&file.path, 0, error))?;
+                content = behind_magic(content).map_err(|error| input::failed(&file.shown, 0, error))?;
             }
-            let reader = guarded(&file.path, || StreamReader::try_new(BufReader::new(content), none))?;
-            check(&file.path, reader.schema().fields())?;
+            let reader = guarded(&file.shown, || StreamReader::try_new(BufReader::new(content), none))?;
+            check(&file.shown, reader.schema().fields())?;
             Box::new(reader)
         }
     })
@@ -121,7 +123,7 @@ fn behind_magic(mut content: Box<dyn Read + Send>) -> std::io::Result<Box<dyn Re
 }
 
 fn parquet_metadata(file: &DataFile, opened: &File) -> Result<ArrowReaderMetadata, SourceError> {
-    guarded(&file.path, || {
+    guarded(&file.shown, || {
         ArrowReaderMetadata::load(opened, parquet::arrow::arrow_reader::ArrowReaderOptions::default())
     })
 }
@@ -133,14 +135,14 @@ fn parquet_rows(
 ) -> Result<impl Iterator<Item = Result<RecordBatch, ArrowError>> + Send + 'static, SourceError> {
     let opened = input::open(file)?;
     let metadata = parquet_metadata(file, &opened)?;
-    check(&file.path, metadata.schema().fields())?;
+    check(&file.shown, metadata.schema().fields())?;
     let all = metadata.metadata().row_groups();
     let groups = span.groups(all.len());
     let (bytes, rows) = all[groups.clone()].iter().fold((0, 0), |(bytes, rows), group| {
         (bytes + group.total_byte_size().max(0), rows + group.num_rows().max(0))
     });
     let row_bytes = usize::try_from(bytes / rows.max(1)).unwrap_or(usize::MAX).max(1);
-    guarded(&file.path, || {
+    guarded(&file.shown, || {
         ParquetRecordBatchReaderBuilder::new_with_metadata(opened, metadata)
             .with_row_groups(groups.collect())
             .with_batch_size((chunk_bytes / row_bytes).clamp(1, MAX_ROWS))
@@ -153,7 +155,7 @@ fn arrow_file(
     projection: Option<Vec<usize>>,
 ) -> Result<FileReader<BufReader<File>>, SourceError> {
     let opened = input::open(file)?;
-    guarded(&file.path, || FileReader::try_new(BufReader::new(opened), projection))
+    guarded(&file.shown, || FileReader::try_new(BufReader::new(opened), projection))
 }
 
 /// Call a decoder of a library: what it finds, or panics at, is damage of this file.

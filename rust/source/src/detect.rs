@@ -9,7 +9,7 @@ use crate::delimiter;
 use crate::input::{head, without_bom};
 use crate::layout::{Compression, Layout, TextUnit};
 
-/// What was found, and a warning where content and ending disagree.
+/// What was found, and where content and ending disagree what to say of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detected {
     /// How rows lie in the file.
@@ -102,8 +102,7 @@ pub fn by_head(
         Layout::ArrowFile | Layout::ArrowStream => "Arrow data".to_owned(),
     };
     let named = if ending.is_empty() { "has no ending".to_owned() } else { format!("ends in .{ending}") };
-    let warning =
-        (!expected).then(|| format!("`{}` {named} but holds {holds}; it is read as that", path.display()));
+    let warning = (!expected).then(|| format!("{named} but holds {holds}; it is read as that"));
     Ok((layout, warning))
 }
 
@@ -267,14 +266,14 @@ mod tests {
     #[test]
     fn a_disagreement_is_told_with_both_sides() {
         let warning = look("a.txt", b"{\"a\": 1}").unwrap().1.unwrap();
-        assert_eq!(warning, "`a.txt` ends in .txt but holds JSON lines; it is read as that");
+        assert_eq!(warning, "ends in .txt but holds JSON lines; it is read as that");
         assert!(
             look("a.parquet", b"{\"a\": 1}").unwrap().1.unwrap().contains(".parquet but holds JSON lines")
         );
         let warning = look("part-0", b"a|b|c\n1|2|3\n4|5|6\n").unwrap().1.unwrap();
         assert_eq!(
             warning,
-            "`part-0` has no ending but holds a table with `|` between its fields; it is read as that"
+            "has no ending but holds a table with `|` between its fields; it is read as that"
         );
         assert_eq!(look("a.jsonl.gz", b"{\"a\": 1}").unwrap().1, None);
     }

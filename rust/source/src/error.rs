@@ -1,6 +1,6 @@
 //! What can be wrong with a whole file; trouble with single rows is the record's `RowError`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A source can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -56,4 +56,20 @@ pub enum SourceError {
         /// What is wrong with them.
         reason: String,
     },
+}
+
+impl SourceError {
+    /// The same trouble with a file that reports call otherwise.
+    #[must_use]
+    pub fn named(mut self, name: &Path) -> Self {
+        let (Self::NotFound(path)
+        | Self::Empty(path)
+        | Self::Io { path, .. }
+        | Self::Unsupported { path, .. }
+        | Self::Changed { path, .. }
+        | Self::Damaged { path, .. }
+        | Self::Columns { path, .. }) = &mut self;
+        name.clone_into(path);
+        self
+    }
 }

@@ -67,7 +67,8 @@ pub fn expand_told(path: &Path) -> Result<(Vec<PathBuf>, Vec<String>), SourceErr
     Ok((found, skipped.iter().map(told).collect()))
 }
 
-fn has_data_ending(file: &Path) -> bool {
+/// Whether a name has an ending of data.
+pub fn has_data_ending(file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let mut parts = name.rsplit('.');
     match parts.next() {
@@ -78,7 +79,7 @@ fn has_data_ending(file: &Path) -> bool {
 }
 
 /// Whether a file of a folder tells about the data and is none itself: `README.md`, `LICENSE.txt`, `dataset_info.json`.
-fn tells_about(file: &Path) -> bool {
+pub fn tells_about(file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let stem = name.split('.').next().unwrap_or_default();
     ABOUT.iter().any(|about| {
@@ -136,7 +137,8 @@ fn below<'a>(pattern: &'a [String], name: &str) -> impl Iterator<Item = &'a [Str
     through.into_iter().chain(past)
 }
 
-fn parts_match(pattern: &[String], names: &[String]) -> bool {
+/// Whether parts of a path match those of a pattern.
+pub fn parts_match(pattern: &[String], names: &[String]) -> bool {
     match (pattern.first(), names.first()) {
         (None, None) => true,
         (Some(part), _) if part == "**" => {

@@ -32,18 +32,18 @@ pub fn encoding(path: &Path, label: &str) -> Result<Option<&'static Encoding>, S
 
 /// Open a file that must have the size it had.
 pub fn open(file: &DataFile) -> Result<File, SourceError> {
-    let io = |error| SourceError::Io { path: file.path.clone(), error };
+    let io = |error| SourceError::Io { path: file.shown.clone(), error };
     let opened = File::open(&file.path).map_err(io)?;
     let is = opened.metadata().map_err(io)?.len();
     if is != file.bytes {
-        return Err(SourceError::Changed { path: file.path.clone(), was: file.bytes, is });
+        return Err(SourceError::Changed { path: file.shown.clone(), was: file.bytes, is });
     }
     Ok(opened)
 }
 
 /// The content of a file from its byte `start` on (0 where it is packed or encoded).
 pub fn content(file: &DataFile, start: u64) -> Result<Box<dyn Read + Send>, SourceError> {
-    let io = |error| SourceError::Io { path: file.path.clone(), error };
+    let io = |error| SourceError::Io { path: file.shown.clone(), error };
     let mut opened = open(file)?;
     if start > 0 {
         opened.seek(SeekFrom::Start(start)).map_err(io)?;

@@ -71,6 +71,8 @@ pub enum Compression {
 pub struct DataFile {
     /// Where it lies.
     pub path: PathBuf,
+    /// What messages call it: where it came from, when it was brought from elsewhere.
+    pub shown: PathBuf,
     /// Its size; reading refuses a file of another size.
     pub bytes: u64,
     /// How rows lie in it.
@@ -87,29 +89,37 @@ impl DataFile {
     /// # Errors
     /// See `detect`.
     pub fn open(path: &Path, unit: TextUnit) -> Result<(Self, Option<String>), SourceError> {
-        Self::open_as(path, unit, None)
+        Self::open_as(path, path, unit, None)
     }
 
-    /// The same for a file in the encoding of that label (`windows-1251`, `gbk`, `utf-16le` ...), by the WHATWG names.
+    /// The same for a file that messages call `shown`, in the encoding of that label (`windows-1251`, `gbk`,
+    /// `utf-16le` ...), by the WHATWG names.
     ///
     /// # Errors
     /// See `detect`; also for a label that is none.
     pub fn open_as(
         path: &Path,
+        shown: &Path,
         unit: TextUnit,
         encoding: Option<&str>,
     ) -> Result<(Self, Option<String>), SourceError> {
-        let encoding = encoding.map(|label| crate::input::encoding(path, label)).transpose()?.flatten();
+        let encoding = encoding.map(|label| crate::input::encoding(shown, label)).transpose()?.flatten();
         let bytes =
-            std::fs::metadata(path).map_err(|error| SourceError::Io { path: path.to_owned(), error })?.len();
-        let found = crate::detect::detect_as(path, unit, encoding)?;
+            std::fs::metadata(path).map_err(|error| SourceError::Io { path: shown.to_owned(), error })?.len();
+        let found = crate::detect::detect_as(path, unit, encoding).map_err(|error| error.named(shown))?;
+        if encoding.is_some() && found.layout.is_columnar() {
+            let found = "Parquet or Arrow, whose text is UTF-8 always; leave `encoding` out".to_owned();
+            return Err(SourceError::Unsupported { path: shown.to_owned(), found });
+        }
         let file = Self {
             path: path.to_owned(),
+            shown: shown.to_owned(),
             bytes,
             layout: found.layout,
             compression: found.compression,
             encoding,
         };
-        Ok((file, found.warning))
+        let warning = found.warning.map(|said| format!("`{}` {said}", shown.display()));
+        Ok((file, warning))
     }
 }

@@ -17,6 +17,7 @@ mod input;
 mod layout;
 mod lines;
 mod map;
+pub mod names;
 mod rows;
 mod span;
 mod window;

@@ -92,7 +92,7 @@ fn lines_spans(file: &DataFile, unit_bytes: u64) -> Result<Vec<Span>, SourceErro
 
 /// Where the first line begins at or after `from`, which is not 0.
 fn next_line(file: &DataFile, opened: &mut File, from: u64) -> Result<u64, SourceError> {
-    let io = |error| input::failed(&file.path, from, error);
+    let io = |error| input::failed(&file.shown, from, error);
     let mut at = from - 1;
     opened.seek(SeekFrom::Start(at)).map_err(io)?;
     let mut block = vec![0; 1 << 14];
@@ -116,7 +116,7 @@ pub fn read(file: &DataFile, span: &Span, chunk_bytes: usize) -> Result<Chunks, 
     if file.layout.is_columnar() {
         return Ok(Chunks(Box::new(columns::read(file, span, chunk_bytes)?)));
     }
-    let path = file.path.clone();
+    let path = file.shown.clone();
     if let (Span::Bytes { start, end }, true) = (span, is_plain_lines(file)) {
         let left = end.saturating_sub(*start);
         let cutter = if *start == 0 {
@@ -125,7 +125,7 @@ pub fn read(file: &DataFile, span: &Span, chunk_bytes: usize) -> Result<Chunks, 
             let mut before = [0];
             input::content(file, start - 1)?
                 .read_exact(&mut before)
-                .map_err(|error| input::failed(&file.path, *start, error))?;
+                .map_err(|error| input::failed(&file.shown, *start, error))?;
             Lines::within(left, before[0] != b'\n')
         };
         return Ok(Chunks(Box::new(Cutting::new(path, input::content(file, *start)?, cutter, chunk_bytes))));
@@ -165,7 +165,7 @@ pub fn count_lines(file: &DataFile, span: &Span) -> Result<u64, SourceError> {
     let mut content = input::content(file, start)?.take(length);
     let (mut block, mut lines, mut read) = (vec![0; 1 << 18], 0, 0);
     loop {
-        let count = content.read(&mut block).map_err(|error| input::failed(&file.path, read, error))?;
+        let count = content.read(&mut block).map_err(|error| input::failed(&file.shown, read, error))?;
         if count == 0 {
             return Ok(lines);
         }

@@ -269,18 +269,18 @@ fn a_file_cut_short_while_it_is_read_is_an_error_and_not_an_end() {
 fn a_named_encoding_is_decoded_and_a_wrong_one_told() {
     let russian = b"\xcf\xf0\xe8\xe2\xe5\xf2\n\xec\xe8\xf0\n"; // in windows-1251
     let temporary = Temporary::new("a.txt", russian);
-    let open = |label| DataFile::open_as(&temporary.0, TextUnit::Line, label);
+    let open = |label| DataFile::open_as(&temporary.0, &temporary.0, TextUnit::Line, label);
     let found = all(&open(Some("windows-1251")).unwrap().0);
     assert_eq!(found, [(1, "Привет".into(), None), (2, "мир".into(), None)]);
     assert!(open(Some("klingon")).unwrap_err().to_string().contains("`klingon`"));
     let wide: Vec<u8> = "\u{feff}{\"a\": \"é😀\"}\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     let temporary = Temporary::new("a.jsonl", &wide);
     assert!(detect(&temporary.0, TextUnit::Line).unwrap_err().to_string().contains("utf-16le"));
-    let (file, _) = DataFile::open_as(&temporary.0, TextUnit::Line, Some("utf-16le")).unwrap();
+    let (file, _) = DataFile::open_as(&temporary.0, &temporary.0, TextUnit::Line, Some("utf-16le")).unwrap();
     assert_eq!((file.layout, all(&file)), (Layout::Jsonl, vec![(1, "{\"a\": \"é😀\"}".into(), None)]));
     // what the encoding does not have is no text, and is not replaced
     let temporary = Temporary::new("a.txt", b"good\n\x81\xff bad\n");
-    let (file, _) = DataFile::open_as(&temporary.0, TextUnit::Line, Some("gbk")).unwrap();
+    let (file, _) = DataFile::open_as(&temporary.0, &temporary.0, TextUnit::Line, Some("gbk")).unwrap();
     let chunk = read(&file, &Span::Whole, 1 << 20).unwrap().next().unwrap().unwrap();
     assert!(std::str::from_utf8(chunk.bytes(&chunk.rows[1])).is_err());
 }

@@ -58,7 +58,7 @@ impl Files {
             let names = inputs::names(source)?;
             let found = inputs::open(plan, source, &names)?;
             let mut entries = Listed::new();
-            for input in found.inputs(source, index, &names) {
+            for input in found.inputs(source, index) {
                 entries.push((input.data.path.clone(), ends(&input.data)?, input.data.bytes));
                 files.push(OneFile { input, spans: Vec::new(), lines: Mutex::default() });
             }

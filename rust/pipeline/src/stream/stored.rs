@@ -30,8 +30,8 @@ impl Stored {
     /// # Errors
     /// When the store was made from other files.
     pub fn new(store: Arc<Store>, documents: Vec<u32>, files: &Files) -> Result<Self, EngineError> {
-        let listed = store.manifest().files.iter().map(|file| (file.path.as_str(), file.bytes));
-        let found = files.files.iter().map(|file| (file.input.path.as_str(), file.input.data.bytes));
+        let listed = store.manifest().files.iter().map(|file| file.bytes);
+        let found = files.files.iter().map(|file| file.input.data.bytes);
         if !listed.eq(found) {
             return Err(EngineError::store(
                 store.folder(),
