@@ -1,6 +1,7 @@
 //! Rust errors to the classes of `fastft.core.errors`.
 
 use fastft_pipeline::EngineError;
+use fastft_remote::{Kind, RemoteError};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -54,6 +55,25 @@ pub fn to_python(py: Python<'_>, error: EngineError) -> PyErr {
             Parts { class: "FastftError", code: "internal.data".into(), ..data("", None, None) }
         }
     };
+    build(py, &parts).unwrap_or_else(|failed| failed)
+}
+
+/// The Python exception of a file that can't be brought from elsewhere.
+pub fn remote_error(py: Python<'_>, error: &RemoteError) -> PyErr {
+    let code = match error.kind {
+        Kind::Cancelled => return PyKeyboardInterrupt::new_err("stopped"),
+        Kind::Address => "data.address",
+        Kind::NotFound => "data.remote-missing",
+        Kind::Credentials => "data.remote-credentials",
+        Kind::Refused => "data.remote-refused",
+        Kind::Network => "data.remote-network",
+        Kind::Changed => "data.remote-changed",
+        Kind::NoListing => "data.remote-listing",
+        Kind::Disk => "resource.disk",
+    };
+    let class = if error.kind == Kind::Disk { "ResourceError" } else { "DataError" };
+    let parts =
+        Parts { class, message: error.to_string(), hint: error.hint(), code: code.into(), place: None };
     build(py, &parts).unwrap_or_else(|failed| failed)
 }
 

@@ -9,6 +9,7 @@ mod check;
 mod clean;
 mod errors;
 mod prepare;
+mod remote;
 mod sift;
 mod store;
 mod stream;
@@ -25,6 +26,7 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     align::register(module)?;
     clean::register(module)?;
     prepare::register(module)?;
+    remote::register(module)?;
     module.add_function(wrap_pyfunction!(check::check_rows, module)?)?;
     module.add_function(wrap_pyfunction!(sift::sift_rows, module)?)?;
     module.add_class::<store::Store>()?;

@@ -23,6 +23,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Progress>()?;
     module.add_function(wrap_pyfunction!(prepare, module)?)?;
     module.add_function(wrap_pyfunction!(plan_key, module)?)?;
+    module.add_function(wrap_pyfunction!(chosen_names, module)?)?;
     module.add_function(wrap_pyfunction!(plan_shards, module)?)?;
     module.add_function(wrap_pyfunction!(run_shard, module)?)?;
     module.add_function(wrap_pyfunction!(commit_shards, module)?)?;
@@ -65,6 +66,11 @@ impl Progress {
     #[getter]
     fn total_bytes(&self) -> u64 {
         self.inner.total_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Say how much is to come, where it is not the engine that knows.
+    fn expect(&self, bytes: u64) {
+        self.inner.total_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Ask the run to stop at the next row.
@@ -112,6 +118,16 @@ pub fn watched<T: Send + 'static>(
     progress: &Progress,
     work: impl FnOnce(&run::Progress) -> Result<T, EngineError> + Send + 'static,
 ) -> PyResult<T> {
+    watched_as(py, progress, work, errors::to_python)
+}
+
+/// The same for work with errors of another kind.
+pub fn watched_as<T: Send + 'static, E: Send + 'static>(
+    py: Python<'_>,
+    progress: &Progress,
+    work: impl FnOnce(&run::Progress) -> Result<T, E> + Send + 'static,
+    told: impl FnOnce(Python<'_>, E) -> PyErr,
+) -> PyResult<T> {
     let counters = Arc::clone(&progress.inner);
     let (sender, receiver) = bounded(1);
     let worker = std::thread::Builder::new().name("fastft-data".into()).spawn(move || {
@@ -135,12 +151,19 @@ pub fn watched<T: Send + 'static>(
         return Err(signal);
     }
     match (made, joined) {
-        (Some(made), Ok(())) => made.map_err(|error| errors::to_python(py, error)),
+        (Some(made), Ok(())) => made.map_err(|error| told(py, error)),
         _ => Err(errors::panicked("preparing data")),
     }
 }
 
-/// Make the plan's store, or find it: `{"folder", "key", "cached"}`.
+/// Those of some names of files that a folder or pattern means.
+#[pyfunction]
+#[allow(clippy::needless_pass_by_value, reason = "extracted from Python by value")]
+fn chosen_names(path: &str, names: Vec<String>) -> Vec<String> {
+    names.into_iter().filter(|name| fastft_source::names::chosen(path, name)).collect()
+}
+
+/// Make the plan's store, or find it: `{"folder", "key", "cached", "files"}`.
 #[pyfunction]
 #[pyo3(signature = (plan, progress, fallback=None))]
 fn prepare<'py>(
@@ -156,6 +179,7 @@ fn prepare<'py>(
     found.set_item("folder", made.folder)?;
     found.set_item("key", made.key)?;
     found.set_item("cached", made.cached)?;
+    found.set_item("files", made.files)?;
     Ok(found)
 }
 
