@@ -68,6 +68,7 @@ def test_shards_make_the_store_that_one_run_makes(kitchen: Kitchen, tmp_path: Pa
     lines = [json.dumps(chat(f"q{n}", f"a{n % 700}" * 30)) if n % 50 else "broken" for n in range(20_000)]
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(lines))
+    kitchen = Kitchen(kitchen.tokenizer, tmp_path / "cache")  # the same rows under another path would be found
     whole = kitchen.prepare(path, dedup={"exact": True})
     member = STAGES.get("sft")
     assert member is not None

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from fastft.config import urls
 from fastft.config.schema import RunConfig
 from fastft.core.errors import Problem
 from fastft.core.registry import closest, closest_file
@@ -42,9 +43,22 @@ def with_model_found(config: RunConfig, folder: Path) -> RunConfig:
 
 
 def _data(config: RunConfig, folder: Path | None) -> Iterator[Problem]:
+    piped: str | None = None
     for part, sources in (("train", config.data.train), ("eval", config.data.eval)):
         for index, source in enumerate(sources):
             key, path = f"data.{part}.{index}.path", source.path
+            if path == urls.STDIN:
+                if piped is not None:
+                    said = f"`{piped}` reads standard input to its end, so nothing is left for a second `-`"
+                    yield Problem("data.stdin", key, said, "save the rows as a file first")
+                elif config.strategy.processes > 1:
+                    said = "`-` is the standard input of one process, and `strategy.processes` starts several"
+                    yield Problem("data.stdin", key, said, "save the rows as a file first")
+                piped = piped or key
+            if urls.is_elsewhere(path):
+                if (wrong := urls.trouble(path)) is not None:
+                    yield Problem("data.address", key, *wrong)
+                continue
             found = _find(path, folder)
             if found is None and any(char in path for char in _GLOB):
                 if not _matches(path, folder):

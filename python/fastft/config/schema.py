@@ -58,16 +58,19 @@ class ModelConfig(Section):
 
 
 class SourceConfig(Section):
-    """One file, folder or glob of rows."""
+    """Rows: of a file, a folder, a pattern or an address."""
 
     path: str
-    """File, glob or folder, relative to the working directory, else to the config file."""
+    """File, glob or folder, relative to the working directory, else to the config file; an address (`https://`, `s3://`,
+    `gs://`, `az://`, `hf://datasets/ORG/NAME`, and what fsspec knows), which is fetched once; or `-`, standard input."""
     dataset: Annotated[list[str] | None, BeforeValidator(_names, json_schema_input_type=str | list[str] | None)] = None
     """Datasets of the `dataset_info.json` that `path` names (LLaMA-Factory's): one, `"a,b"`, or a list."""
     format: Annotated[Format | None, OneOf(FORMATS)] = None
     """Which fields are which; absent means found from the first rows and printed."""
     name: str | None = None
     """What reports call this source; by default the file's name without its ending."""
+    encoding: str | None = None
+    """What its text is encoded in, such as `windows-1251`, `gbk` or `utf-16le`; absent is UTF-8."""
     rows: Annotated[int | None, Field(gt=0)] = None
     """Use the first so many rows only."""
     repeat: Annotated[int, Field(gt=0)] = 1

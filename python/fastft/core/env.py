@@ -12,6 +12,7 @@ from typing import Literal
 
 VARIABLES: dict[str, str] = {
     "FASTFT_CACHE": "folder of prepared data and converted models; else $XDG_CACHE_HOME/fastft, else ~/.cache/fastft",
+    "FASTFT_REMOTE_CACHE_GB": "how much of data from elsewhere is kept in the cache, in GB; else 200",
     "FASTFT_RUNS": "folder that holds the runs; else `runs` in the working directory",
     "FASTFT_OPS": "`reference` serves every op by its plain definition, to find out whether a kernel is at fault",
     "FASTFT_CPU": "`generic`, `avx2` or `avx512`: the tier of compiled CPU kernels; else the best that the CPU has",
@@ -60,6 +61,19 @@ def named(name: str) -> str | None:
 def cache() -> str | None:
     """`FASTFT_CACHE`; `paths.cache_folder` has the rest of the rule."""
     return get("FASTFT_CACHE")
+
+
+def remote_cache_bytes() -> int:
+    """How much of data from elsewhere is kept.
+
+    Raises:
+        ValueError: `FASTFT_REMOTE_CACHE_GB` is no number.
+    """
+    value = get("FASTFT_REMOTE_CACHE_GB") or "200"
+    try:
+        return int(float(value) * 1e9)
+    except (ValueError, OverflowError):
+        raise ValueError(f"FASTFT_REMOTE_CACHE_GB is `{value}`; expected a number of gigabytes") from None
 
 
 def runs() -> str | None:

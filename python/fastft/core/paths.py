@@ -112,18 +112,19 @@ def alone(path: str | Path) -> Iterator[None]:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("ab") as file:
-        while not _lock(file.fileno()):
+        while not lock(file.fileno()):
             time.sleep(0.1)
         yield
 
 
-def _lock(handle: int) -> bool:
+def lock(handle: int, *, shared: bool = False) -> bool:
+    """Take the lock of an open file, alone or together with others, without waiting: whether it was free."""
     try:
         import fcntl
     except ImportError:
         return True  # Windows: what is made twice is the same, and the second costs time only
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
         return False
     return True

@@ -9,6 +9,7 @@ evaluation_batches  every evaluation row once
 preview             rows as the model will be shown them
 check               every row that can't be used, with its place
 measure             how much there is, how long rows are, what is cut
+source              rows of a Python object: a dataset, a table, an open file, dicts
 publish             a copy of a token store in a folder of its own
 """
 
@@ -18,6 +19,7 @@ from fastft.data.check import Finding, check
 from fastft.data.dataset import Batches, TokenStore, evaluation_batches
 from fastft.data.inspect import PreviewRow, preview
 from fastft.data.load import load
+from fastft.data.objects import source
 from fastft.data.prepare import Prepared, prepare
 from fastft.data.publish import publish
 from fastft.data.stats import Packed, Stats, measure, packed
@@ -45,4 +47,5 @@ __all__ = [
     "prepare",
     "preview",
     "publish",
+    "source",
 ]

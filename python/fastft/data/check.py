@@ -78,7 +78,7 @@ def check(
         For each source `part` (train or eval), `name`, `format`, `guessed`, `files`, `read`, `bytes`, `bad` (rows by
         code), `too_long`, `unused` (columns that nothing reads) and `warnings`.
     """
-    options: dict[str, Any] = {"config_dir": config_dir, "cache": cache or paths.cache_folder()}
+    options: dict[str, Any] = {"config_dir": config_dir, "cache": cache or paths.cache_folder(), "bus": bus}
     checked: list[dict[str, Any]] = []
 
     def tell(text: str) -> None:

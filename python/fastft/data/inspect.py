@@ -59,7 +59,7 @@ def preview(
         ConfigError: the template can't be found.
     """
     cache = cache or paths.cache_folder()
-    plan = make_plan(data, data.train, stage, tokenizer, config_dir=config_dir, cache=cache)
+    plan = make_plan(data, data.train, stage, tokenizer, config_dir=config_dir, cache=cache, bus=bus)
     if bus is not None:
         tell_unused(plan.unused, bus)
     for row in json.loads(engine().preview(plan.json, rows, plan.fallback)):

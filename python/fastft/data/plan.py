@@ -9,16 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastft.config import urls
 from fastft.config.augmentation import EndpointAugmentation
-from fastft.core.errors import ConfigError, Problem
+from fastft.core.errors import ConfigError, DataError, Problem
 from fastft.data import dataset_info
 from fastft.data.cleaning import clean_plan
 from fastft.data.engine import engine
+from fastft.data.sources import Located, localize, name_of
 
 if TYPE_CHECKING:
     from fastft.config.augmentation import Augmentation
     from fastft.config.kinds import Stage, TokenizerFiles
     from fastft.config.schema import DataConfig, SourceConfig
+    from fastft.core.events import Bus
 
 
 _PROCESSOR = re.compile(r'"post_processor"\s*:\s*(?=\{)')
@@ -37,6 +40,7 @@ class EnginePlan:
         slow_template: why the chat template is rendered in Python, None when the engine renders it.
         unused: by source, columns that its format does not read and its `ignore` does not name; without a tokenizer
             nobody looks for them.
+        origins: for each source what the record of a run keeps of where it came from; empty for paths.
     """
 
     json: str
@@ -45,6 +49,7 @@ class EnginePlan:
     mix: dict[str, Any]
     slow_template: str | None
     unused: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    origins: tuple[dict[str, Any], ...] = ()
 
 
 def make_plan(
@@ -57,6 +62,7 @@ def make_plan(
     cache: Path,
     augment_seed: int | None = None,
     as_they_are: bool = False,
+    bus: Bus | None = None,
 ) -> EnginePlan:
     """Say what is to be done with `sources`; without a tokenizer, for a look at the rows themselves.
 
@@ -70,6 +76,7 @@ def make_plan(
         augment_seed: seed of the altered copies; None makes none.
         as_they_are: for rows to evaluate on: nothing is repaired, filtered, altered, or looked up among duplicates, or
             a score would be that of another set.
+        bus: hears of files that are fetched from elsewhere.
 
     Raises:
         DataError: a source has no files, or its format can't be told.
@@ -77,15 +84,19 @@ def make_plan(
     """
     sources = plain_sources(sources, config_dir)
     names = _names(sources)
+    located = [_located(source, config_dir, cache, bus) for source in sources]
+    origins = tuple(found.origin for found in located)
     plan: dict[str, Any] = {
         "sources": [
             {
                 "name": name,
-                "path": str(locate(source.path, config_dir)),
+                "path": found.path,
+                "files": found.files,
+                "encoding": source.encoding,
                 "format": None if source.format is None else source.format.mapping(),
                 "rows": source.rows,
             }
-            for name, source in zip(names, sources, strict=True)
+            for name, source, found in zip(names, sources, located, strict=True)
         ],
         "rows": stage.rows,
         "tokenizer": {
@@ -112,7 +123,7 @@ def make_plan(
         "cache": str(cache),
     }
     if tokenizer is None:
-        return EnginePlan(json.dumps(plan), None, names, make_mix(data, sources), None)
+        return EnginePlan(json.dumps(plan), None, names, make_mix(data, sources), None, origins=origins)
     looks = json.loads(engine().looks(json.dumps(plan)))
     kinds = {look["format"]["kind"] for look in looks}
     unused = not_ignored(names, sources, [look["unused"] for look in looks])
@@ -125,7 +136,13 @@ def make_plan(
         if kinds == {"text"}:
             _need_text(data.augment)
         plan["augment"] = augment_plan(data.augment, augment_seed, plan["tokenizer"]["special_tokens"], config_dir)
-    return EnginePlan(json.dumps(plan), fallback, names, make_mix(data, sources), slow_template, unused)
+    return EnginePlan(json.dumps(plan), fallback, names, make_mix(data, sources), slow_template, unused, origins)
+
+
+def _located(source: SourceConfig, config_dir: Path | None, cache: Path, bus: Bus | None) -> Located:
+    if urls.is_elsewhere(source.path):
+        return localize(source, cache=cache, bus=bus)
+    return Located(str(locate(source.path, config_dir)))
 
 
 def plain_sources(sources: Sequence[SourceConfig], config_dir: Path | None) -> list[SourceConfig]:
@@ -138,6 +155,10 @@ def plain_sources(sources: Sequence[SourceConfig], config_dir: Path | None) -> l
     for source in sources:
         if source.dataset is None and Path(source.path).name != dataset_info.FILE_NAME:
             plain.append(source)
+        elif urls.is_elsewhere(source.path):
+            said = f"`{source.path}`: a {dataset_info.FILE_NAME} is read from this machine only"
+            hint = "download it; the datasets that it names may be elsewhere"
+            raise DataError(said, hint=hint, code="data.dataset-info")
         else:
             plain += dataset_info.expand(source, locate(source.path, config_dir))
     return plain
@@ -222,7 +243,7 @@ def _names(sources: Sequence[SourceConfig]) -> tuple[str, ...]:
     """What reports call the sources; equal names get numbers."""
     names: list[str] = []
     for source in sources:
-        wanted = source.name or Path(source.path.rstrip("/*")).stem or "data"
+        wanted = source.name or name_of(source.path) or "data"
         name, number = wanted, 2
         while name in names:
             name, number = f"{wanted}-{number}", number + 1

@@ -132,6 +132,8 @@ class _Made:
     cached: bool
     manifest: dict[str, Any]
     plan: EnginePlan
+    names: dict[str, str]
+    """What this config calls files that the store, made from the same bytes elsewhere, calls otherwise."""
 
     def sources(self) -> list[dict[str, Any]]:
         found = []
@@ -141,6 +143,7 @@ class _Made:
                 {
                     "name": source["name"],
                     "path": json.loads(self.plan.json)["sources"][index]["path"],
+                    **({"origin": self.plan.origins[index]} if self.plan.origins[index] else {}),
                     "files": [{"path": f["path"], "bytes": f["bytes"], "hash": f["digest"]} for f in files],
                     "bytes": sum(file["bytes"] for file in files),
                     "hash": files[0]["digest"] if len(files) == 1 else self.key,
@@ -164,13 +167,18 @@ def _make(
     as_they_are: bool = False,
 ) -> _Made:
     options: dict[str, Any] = {"config_dir": config_dir, "cache": cache, "augment_seed": seed}
-    plan = make_plan(data, sources, stage, tokenizer, **options, as_they_are=as_they_are)
+    plan = make_plan(data, sources, stage, tokenizer, **options, as_they_are=as_they_are, bus=bus)
     progress = engine().Progress()
     with Watch(progress, bus):
         found = engine().prepare(plan.json, progress, plan.fallback)
     folder = Path(found["folder"])
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
-    return _Made(folder, found["key"], found["cached"], manifest, plan)
+    names = {
+        file["path"]: name for file, name in zip(manifest["files"], found["files"], strict=True) if file["path"] != name
+    }
+    for file in manifest["files"]:
+        file["path"] = names.get(file["path"], file["path"])
+    return _Made(folder, found["key"], found["cached"], manifest, plan, names)
 
 
 def _check(data: DataConfig, made: _Made, store: TokenStore | None, name: str) -> None:
@@ -183,7 +191,7 @@ def _check(data: DataConfig, made: _Made, store: TokenStore | None, name: str) -
             first["reason"],
             hint='with `data.on_bad = "quarantine"` such rows are set aside and listed',
             code=f"data.{first['code']}",
-            path=first["file"],
+            path=made.names.get(first["file"], first["file"]),
             line=first["line"],
         )
     if bad > data.max_bad_fraction * total["read"]:
@@ -219,8 +227,20 @@ def _write_books(folder: Path, prepared: Prepared, made: Sequence[_Made]) -> Non
         "notes": [part.manifest["notes"] for part in made],
     }
     paths.write_atomic(folder / "manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
-    rejected = b"".join((part.folder / "rejected.jsonl").read_bytes() for part in made)
-    paths.write_atomic(folder / "rejected.jsonl", rejected)
+    paths.write_atomic(folder / "rejected.jsonl", b"".join(_rejected(part) for part in made))
+
+
+def _rejected(made: _Made) -> bytes:
+    """The rows that can't be used, by the names that this config has for their files."""
+    rows = (made.folder / "rejected.jsonl").read_bytes()
+    if not made.names:
+        return rows
+    renamed = []
+    for line in rows.splitlines():
+        row = json.loads(line)
+        row["file"] = made.names.get(row["file"], row["file"])
+        renamed.append(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
+    return "".join(renamed).encode()
 
 
 def _tell(made: _Made, bus: Bus, out: Path | None) -> None:

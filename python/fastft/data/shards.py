@@ -14,16 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastft.config import urls
 from fastft.core import paths
 from fastft.core.errors import DataError, ResourceError
+from fastft.data import spool
 from fastft.data.engine import engine
+from fastft.data.keep import Keep
 from fastft.data.plan import EnginePlan, make_plan
 from fastft.data.publish import EVAL, MANIFEST, link_tree
+from fastft.data.sources import name_of
 from fastft.data.watch import Watch
 
 if TYPE_CHECKING:
     from fastft.config.kinds import TokenizerFiles
-    from fastft.config.schema import RunConfig
+    from fastft.config.schema import RunConfig, SourceConfig
     from fastft.core.events import Bus
 
 ASKED = "asked.json"
@@ -103,9 +107,26 @@ def plan(config: RunConfig, tokenizer: TokenizerFiles, folder: Path, *, config_d
             progress = engine().Progress()
             with Watch(progress, bus):
                 units += engine().plan_shards(made.json, str(place), progress)
-        asked = {"config": config.model_dump(mode="json"), "config_dir": config_dir and str(config_dir.resolve())}
+        asked = {
+            "config": _piped(config).model_dump(mode="json"),
+            "config_dir": config_dir and str(config_dir.resolve()),
+        }
         paths.write_atomic(folder / ASKED, json.dumps(asked))
     return units
+
+
+def _piped(config: RunConfig) -> RunConfig:
+    """The config with the file that standard input was saved as: shards have another one."""
+
+    def named(source: SourceConfig) -> SourceConfig:
+        if source.path != urls.STDIN:
+            return source
+        local = spool.stdin(Keep(paths.cache_folder()))["path"]
+        return source.model_copy(update={"path": local, "name": source.name or name_of(source.path)})
+
+    data = config.data
+    update = {"train": [named(each) for each in data.train], "eval": [named(each) for each in data.eval]}
+    return config.model_copy(update={"data": data.model_copy(update=update)})
 
 
 def run(job: Job, tokenizer: TokenizerFiles, index: int, count: int, *, bus: Bus) -> tuple[int, int, int]:

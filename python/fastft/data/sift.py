@@ -70,7 +70,7 @@ def sift(
         if path.exists():
             hint = "name another with --out, or remove it"
             raise ResourceError(f"`{path}` is there already", hint=hint, code="resource.file-taken")
-    plan = make_plan(data, data.train, stage, None, config_dir=config_dir, cache=paths.cache_folder())
+    plan = make_plan(data, data.train, stage, None, config_dir=config_dir, cache=paths.cache_folder(), bus=bus)
     progress = engine().Progress()
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)

@@ -251,10 +251,11 @@ def open_stream(
     begin = time.monotonic()
     cache = cache or paths.cache_folder()
     options: dict[str, Any] = {"config_dir": config_dir, "cache": cache}
-    plan = make_plan(data, data.train, stage, tokenizer, **options, augment_seed=data.chosen_seed(seed))
+    plan = make_plan(data, data.train, stage, tokenizer, **options, augment_seed=data.chosen_seed(seed), bus=bus)
     stream = Stream(plan, BlockOrder.of(data, seed), ranked=stage.rows not in ("conversation", "text"))
     sources = json.loads(stream.native.sources() or "[]")
-    for source in sources:
+    for source, origin in zip(sources, plan.origins, strict=True):
+        source |= {"origin": origin} if origin else {}
         for sentence in source.pop("warnings"):
             bus.emit(Warned("data.source", sentence))
         if source.pop("guessed"):

@@ -1,0 +1,90 @@
+"""Where rows come from: every source becomes local files before the engine sees it.
+
+    a path                       as it is
+    http(s)://, s3://, gs://,
+    az://, abfs(s)://            fetched by the engine          remote.py
+    hf://datasets/...            fetched by huggingface_hub     hub.py
+    -                            standard input, spooled        spool.py
+    other addresses              fetched by fsspec              spool.py
+
+Reports name rows by the address, not by where the copy lies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastft.config import urls
+from fastft.core import env
+from fastft.core.errors import DataError
+from fastft.core.events import Bus
+from fastft.data import hub, remote, spool
+from fastft.data.keep import Keep
+
+if TYPE_CHECKING:
+    from fastft.config.schema import SourceConfig
+
+
+@dataclass(frozen=True)
+class Located:
+    """A source whose files are here.
+
+    Attributes:
+        path: what reports call the source: a path, or the address without secrets.
+        files: its files, each with its `path` here and its address as `shown`; None: look under `path`.
+        origin: what the record of a run keeps of where they came from; empty for paths.
+    """
+
+    path: str
+    files: list[dict[str, str]] | None = None
+    origin: dict[str, Any] = field(default_factory=dict)
+
+
+def localize(source: SourceConfig, *, cache: Path, bus: Bus | None = None) -> Located:
+    """Bring the files of a source that is elsewhere.
+
+    Args:
+        source: its `path` is an address or `-`.
+        cache: folder of prepared data; what is brought is kept below it.
+        bus: hears of progress and warnings.
+
+    Raises:
+        DataError: the address can't be one, nothing is there, or it can't be reached.
+    """
+    keep, bus, path = Keep(cache), bus or Bus(), source.path
+    if path == urls.STDIN:
+        if env.world_size() > 1:
+            said = "`-` is the standard input of one process, and several take part"
+            raise DataError(said, hint="save the rows as a file first", code="data.stdin")
+        found, shown = [spool.stdin(keep)], path
+    elif (wrong := urls.trouble(path)) is not None:
+        raise DataError(wrong[0], hint=wrong[1], code="data.address")
+    elif urls.scheme_of(path) == urls.HUB:
+        found, shown = hub.fetch(path, keep, bus), path
+    elif urls.scheme_of(path) in urls.ENGINE:
+        found, shown = remote.fetch(path, keep, bus), remote.shown(path)
+    else:
+        found, shown = spool.fsspec(path, keep, bus), path
+    files = [{"path": each["path"], "shown": each["shown"]} for each in found]
+    return Located(shown, files, {"url": shown, "files": [_told(each) for each in found]})
+
+
+def name_of(path: str) -> str:
+    """What a source is called by its path: the file's name without its ending."""
+    if path == urls.STDIN:
+        return "stdin"
+    scheme = urls.scheme_of(path)
+    if scheme is None or scheme in ("s3", "s3a", "gs"):
+        return Path(path.rstrip("/*")).stem
+    plain = path.partition("://")[2].partition("?")[0]
+    if scheme == urls.HUB:
+        # of a whole data set its name; a dot in it is no ending
+        address = hub.Address.parse(path)
+        return Path(address.path.rstrip("/*")).stem or address.repository.rpartition("/")[2]
+    return Path(plain.rstrip("/*")).stem
+
+
+def _told(found: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in found.items() if key != "path" and value is not None}
