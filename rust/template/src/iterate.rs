@@ -4,8 +4,10 @@
 use minijinja::value::{Rest, Value, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State, filters};
 
+use crate::bounds::Bounds;
+
 /// Add `__each` and the filters.
-pub fn add(env: &mut Environment<'static>) {
+pub fn add(env: &mut Environment<'static>, bounds: Bounds) {
     env.add_function("__each", each);
     for (name, builtin) in [
         ("map", Value::from_function(filters::map)),
@@ -22,7 +24,6 @@ pub fn add(env: &mut Environment<'static>) {
     }
     for (name, builtin) in [
         ("list", Value::from_function(filters::list)),
-        ("join", Value::from_function(filters::join)),
         ("first", Value::from_function(filters::first)),
         ("last", Value::from_function(filters::last)),
         ("unique", Value::from_function(filters::unique)),
@@ -33,6 +34,36 @@ pub fn add(env: &mut Environment<'static>) {
             call(state, &builtin, value, rest)
         });
     }
+    let builtin = Value::from_function(filters::join);
+    env.add_filter("join", move |state: &mut State, value: Value, rest: Rest<ValueOrKwargs>| {
+        refuse_none(&value)?;
+        let rest = rest.into_values();
+        let separator = rest.first().and_then(Value::as_str).unwrap_or_default();
+        let args: Vec<Value> = [bounds.joined(&value, separator)?].into_iter().chain(rest).collect();
+        builtin.call(state, &args)
+    });
+    for (name, builtin) in [
+        ("batch", Value::from_function(filters::batch)),
+        ("slice", Value::from_function(filters::slice)),
+        ("indent", Value::from_function(filters::indent)),
+    ] {
+        env.add_filter(name, move |state: &mut State, value: Value, rest: Rest<ValueOrKwargs>| {
+            let rest = rest.into_values();
+            bounds.repeated(&value, &rest)?;
+            builtin.call(state, &[vec![value], rest].concat())
+        });
+    }
+    let builtin = Value::from_function(filters::format);
+    env.add_filter("format", move |state: &mut State, value: Value, rest: Rest<ValueOrKwargs>| {
+        bounds.formatted(&value)?;
+        call(state, &builtin, value, rest)
+    });
+    let builtin = Value::from_function(filters::replace);
+    env.add_filter("replace", move |state: &mut State, value: Value, rest: Rest<ValueOrKwargs>| {
+        let args: Vec<Value> = [value].into_iter().chain(rest.into_values()).collect();
+        bounds.replaced(&args[0], &args[1..])?;
+        builtin.call(state, &args)
+    });
 }
 
 fn call(state: &mut State, filter: &Value, value: Value, rest: Rest<ValueOrKwargs>) -> Result<Value, Error> {

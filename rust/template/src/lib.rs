@@ -5,17 +5,20 @@
 //! wrote and which bytes come from strings that the caller marked (`marks`). Where `MiniJinja` and
 //! Jinja differ is a matter of fact, not of trust: certification compares both before a run.
 
+mod bounds;
 mod date;
 mod environment;
 mod iterate;
 pub mod marks;
 mod python;
 mod rewrite;
+mod slice;
 
 use fastft_record::{Conversation, Message};
 use minijinja::Environment;
 use minijinja::value::Serde;
 
+pub use bounds::Bounds;
 pub use date::Moment;
 pub use marks::Marks;
 pub use minijinja::value::Value;
@@ -41,8 +44,24 @@ impl Template {
     /// # Errors
     /// `TemplateError` with the line that `MiniJinja` can't read.
     pub fn compile(source: &str, special: &SpecialTokens, now: Moment) -> Result<Self, TemplateError> {
-        let mut env = environment::environment(now);
-        let rewrite::Rewritten { source, generation } = rewrite::rewrite(source);
+        Self::compile_within(source, special, now, Bounds::default())
+    }
+
+    /// Compile a template with other bounds than the default ones.
+    ///
+    /// # Errors
+    /// As `compile`.
+    pub fn compile_within(
+        source: &str,
+        special: &SpecialTokens,
+        now: Moment,
+        bounds: Bounds,
+    ) -> Result<Self, TemplateError> {
+        let mut env = environment::environment(now, bounds);
+        let rewrite::Rewritten { source, generation, refused } = rewrite::rewrite(source);
+        if let Some(refused) = refused {
+            return Err(TemplateError(refused.to_owned()));
+        }
         env.add_template_owned("chat", source).map_err(|error| TemplateError(message(&error)))?;
         Ok(Self { env, special: special.clone(), generation })
     }
@@ -192,6 +211,29 @@ mod tests {
     }
 
     #[test]
+    fn slices_are_those_of_python() {
+        for (source, text) in [
+            (
+                "{{ 'abcde'[::-1] }}|{{ 'abcde'[3:0:-1] }}|{{ 'abcde'[-2:-9:-2] }}|{{ ''[::-1] }}",
+                "edcba|dcb|db|",
+            ),
+            (
+                "{{ 'abcde'[0:5:-1] }}|{{ 'abcde'[1::2] }}|{{ 'abcde'[:-1:3] }}|{{ 'abc'[9:-9:-1] }}",
+                "|bd|ad|cba",
+            ),
+            ("{{ [1, 2, 3][1:][::-1] }}{{ [][::-1] }}{{ (1, 2)[::-1] }}", "[3, 2][](2, 1)"),
+            ("{% for m in messages[::-1] %}{{ m.role }},{% endfor %}", "assistant,user,"),
+            ("{{ 'a[::-1]' }}{{ {'b': ['c:d:e']}['b'][::-1][0][('xy'[::-1] | length) - 1:1] }}", "a[::-1]"),
+            ("{{ 'abc'[9223372036854775807:-9223372036854775807 - 1:-9223372036854775807 - 1] }}", "c"),
+        ] {
+            assert_eq!(render(source, &hello()).unwrap(), text, "{source}");
+        }
+        for source in ["{{ 'abc'[::0] }}", "{{ none[::-1] }}", "{{ nothing[::-1] }}", "{{ {}[::-1] }}"] {
+            assert!(render(source, &hello()).is_err(), "{source}");
+        }
+    }
+
+    #[test]
     fn strip_strips_what_python_strips() {
         assert_eq!(
             render("[{{ messages[1].content.strip() }}|{{ messages[1].content | trim }}]", &hello()).unwrap(),
@@ -223,13 +265,6 @@ mod tests {
     fn what_a_template_raises_is_the_error() {
         let error = render("a\n{{ raise_exception('no system role') }}", &hello()).unwrap_err();
         assert_eq!(error.0, "no system role (line 2 of the template)");
-    }
-
-    #[test]
-    fn a_template_that_never_ends_runs_out_of_fuel() {
-        let source =
-            "{% for a in range(9999) %}{% for b in range(9999) %}{% set c = a * b %}{% endfor %}{% endfor %}";
-        assert!(render(source, &hello()).is_err());
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, ErrorKind};
 
+use crate::bounds::Bounds;
+
 /// Whether Python's `str.isspace` holds; Rust's `char::is_whitespace` lacks U+001C to U+001F.
 pub fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
@@ -48,6 +50,8 @@ pub struct Dumps {
     pub key_separator: String,
     /// Keys in order of their text.
     pub sort_keys: bool,
+    /// How long the text may be.
+    pub bounds: Bounds,
 }
 
 impl Default for Dumps {
@@ -58,6 +62,7 @@ impl Default for Dumps {
             item_separator: None,
             key_separator: ": ".into(),
             sort_keys: false,
+            bounds: Bounds::default(),
         }
     }
 }
@@ -77,6 +82,7 @@ impl Dumps {
         if depth > 200 {
             return Err(Error::new(ErrorKind::InvalidOperation, "nested too deeply for JSON"));
         }
+        self.bounds.check(out.len())?;
         match value.kind() {
             ValueKind::None => out.push_str("null"),
             ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),

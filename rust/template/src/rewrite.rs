@@ -2,7 +2,11 @@
 //!
 //! `{% generation %}` blocks become calls of a native function that brackets their text, and what a
 //! `{% for %}` runs over passes through `__each`, which refuses None and takes strings apart as
-//! Python does.
+//! Python does, and what `{% set %}` makes through `__kept`, which says how large it may be. `slice` has its own part.
+
+use std::borrow::Cow;
+
+use crate::slice;
 
 /// A template's source as `MiniJinja` gets it.
 #[derive(Debug, PartialEq, Eq)]
@@ -11,19 +15,31 @@ pub struct Rewritten {
     pub source: String,
     /// Whether it has `{% generation %}` blocks.
     pub generation: bool,
+    /// Why it is not for us: it nests too deeply for the stack of the compiler, or wants another template.
+    pub refused: Option<&'static str>,
 }
+
+/// Operators that a tag may have: each may be a level of the tree that the compiler walks.
+const OPERATORS: usize = 2000;
+/// `{% elif %}` that a template may have: each is a level, too.
+const ELIFS: usize = 500;
+/// Tags that read another template, of which there is none. The compiler panics on some of them.
+const OTHERS: [&str; 4] = ["import", "from", "include", "extends"];
 
 /// Rewrite a source; text, comments, raw blocks and strings stay as they are.
 pub fn rewrite(source: &str) -> Rewritten {
     let mut out = String::with_capacity(source.len() + 64);
     let mut generation = false;
     let mut raw = false;
+    let mut elifs = 0;
+    let mut refused = None;
     let mut rest = source;
-    while let Some(at) = rest.find("{%").into_iter().chain(rest.find("{#")).chain(rest.find("{{")).min() {
+    while let Some(at) = tag_begin(rest) {
         let (before, tag) = rest.split_at(at);
         out.push_str(before);
         let end = tag_end(tag, raw);
         let (tag, after) = tag.split_at(end);
+        let tag = if raw || tag.starts_with("{#") { Cow::Borrowed(tag) } else { slice::rewrite(tag) };
         let inner = tag.strip_prefix("{%").and_then(|tag| tag.strip_suffix("%}"));
         let (left, words, right) = inner.map_or(("", "", ""), trimmed);
         match words {
@@ -31,23 +47,39 @@ pub fn rewrite(source: &str) -> Rewritten {
             "endraw" => raw = false,
             _ => {}
         }
+        if !raw && words.split(|c| !is_word(c)).next().is_some_and(|first| OTHERS.contains(&first)) {
+            refused = Some("the template reads another one, and a model has only one");
+        }
+        elifs += usize::from(words.starts_with("elif"));
+        if elifs > ELIFS {
+            refused = Some("the template has more than 500 `elif`");
+        }
+        if tag.len() > OPERATORS && !tag.starts_with("{#") && operators(&tag) > OPERATORS {
+            refused = Some("a tag of the template has more than 2000 operators");
+        }
         match words {
             "generation" if !raw => {
                 generation = true;
                 out.extend(["{%", left, " call __generation() ", right, "%}"]);
             }
             "endgeneration" if !raw => out.extend(["{%", left, " endcall ", right, "%}"]),
-            _ => match (!raw).then(|| loop_parts(words)).flatten() {
-                Some((head, over, tail)) => {
+            _ => match (
+                (!raw).then(|| loop_parts(words)).flatten(),
+                (!raw).then(|| set_parts(words)).flatten(),
+            ) {
+                (Some((head, over, tail)), _) => {
                     out.extend(["{%", left, " ", head, " __each(", over.trim(), ") ", tail, right, "%}"]);
                 }
-                None => out.push_str(tag),
+                (_, Some((head, value))) => {
+                    out.extend(["{%", left, " ", head, " __kept(", value.trim(), ") ", right, "%}"]);
+                }
+                _ => out.push_str(&tag),
             },
         }
         rest = after;
     }
     out.push_str(rest);
-    Rewritten { source: out, generation }
+    Rewritten { source: out, generation, refused }
 }
 
 /// `for x in`, what is looped over, and what stands behind it (`if ...`, `recursive`).
@@ -58,6 +90,20 @@ fn loop_parts(words: &str) -> Option<(&str, &str, &str)> {
     let over = keyword(words, 3, &["in"])? + 2;
     let tail = keyword(words, over, &["if", "recursive"]).unwrap_or(words.len());
     (!words[over..tail].trim().is_empty()).then(|| (&words[..over], &words[over..tail], &words[tail..]))
+}
+
+/// `set x =`, and what is kept; None where nothing new is made, as in `set x = message.content`.
+fn set_parts(words: &str) -> Option<(&str, &str)> {
+    if !words.strip_prefix("set")?.starts_with(char::is_whitespace) {
+        return None;
+    }
+    let (head, value) = words.split_at(words.find('=')? + 1);
+    // `set x | replace('=', '')` begins a block
+    if head.contains(['|', '(', '"', '\'']) {
+        return None;
+    }
+    let made = value.contains(['(', '[', '{', '~', '+', '*', '|', ',']);
+    (made && !value.trim_end().ends_with(',')).then_some((head, value))
 }
 
 /// Where the first of some words stands behind `from`, outside strings and brackets.
@@ -92,14 +138,14 @@ fn is_word(c: char) -> bool {
 
 /// Whether a character is inside a string literal.
 #[derive(Default)]
-struct Quotes {
+pub struct Quotes {
     open: Option<char>,
     escaped: bool,
 }
 
 impl Quotes {
     /// Take the next character; true for those of a literal, its quotes included.
-    fn step(&mut self, c: char) -> bool {
+    pub fn step(&mut self, c: char) -> bool {
         match self.open {
             Some(_) if self.escaped => self.escaped = false,
             Some(_) if c == '\\' => self.escaped = true,
@@ -118,6 +164,30 @@ fn trimmed(inner: &str) -> (&str, &str, &str) {
     let inner = &inner[left.len()..];
     let right = if inner.ends_with(['-', '+']) { &inner[inner.len() - 1..] } else { "" };
     (left, inner[..inner.len() - right.len()].trim(), right)
+}
+
+/// Where the next tag or comment begins.
+fn tag_begin(text: &str) -> Option<usize> {
+    let second = |at: usize| matches!(text.as_bytes().get(at + 1), Some(b'%' | b'#' | b'{'));
+    text.match_indices('{').map(|(at, _)| at).find(|&at| second(at))
+}
+
+/// Operators of a tag, about: words and signs that can stand in an endless chain.
+fn operators(tag: &str) -> usize {
+    let mut quotes = Quotes::default();
+    let mut before = ' ';
+    let mut count = 0;
+    for (at, c) in tag.char_indices() {
+        if quotes.step(c) {
+            continue;
+        }
+        let word = |word: &&str| tag[at..].starts_with(*word) && !is_word(before);
+        count += usize::from(
+            ".|~+-*/%<>=!([".contains(c) || ["not", "and", "or", "if", "is", "in"].iter().any(word),
+        );
+        before = c;
+    }
+    count
 }
 
 /// Bytes of the tag that `text` begins with; quotes hide what looks like an end.
@@ -146,10 +216,30 @@ mod tests {
     #[test]
     fn only_real_tags_are_rewritten() {
         let source = "{# {% generation %} #}{{ '{% for a in b %}' }}{% raw %}{% generation %}{% endraw %}";
-        assert_eq!(rewrite(source), Rewritten { source: source.into(), generation: false });
+        assert_eq!(rewrite(source), Rewritten { source: source.into(), generation: false, refused: None });
         let source = "{%- generation -%}a{{ \"%}\" }}{%endgeneration%}b";
         let expected = "{%- call __generation() -%}a{{ \"%}\" }}{% endcall %}b";
-        assert_eq!(rewrite(source), Rewritten { source: expected.into(), generation: true });
+        assert_eq!(rewrite(source), Rewritten { source: expected.into(), generation: true, refused: None });
+    }
+
+    #[test]
+    fn a_template_that_reads_another_is_refused() {
+        for source in [
+            "{% import 'x' as c | d %}",
+            "{%- include 'x' -%}",
+            "{% extends'x' %}",
+            "{% from 'x' import y %}",
+        ] {
+            assert!(rewrite(source).refused.is_some(), "{source}");
+        }
+        for source in [
+            "{% set include = 1 %}",
+            "{% raw %}{% include 'x' %}{% endraw %}",
+            "{{ from }}",
+            "{% extends.a %}",
+        ] {
+            assert_eq!(rewrite(source).refused, None, "{source}");
+        }
     }
 
     #[test]
@@ -163,6 +253,8 @@ mod tests {
             ),
             ("{% for in_x in x.if_y %}", "{% for in_x in __each(x.if_y) %}"),
             ("{% set for = 1 %}", "{% set for = 1 %}"),
+            ("{%- set x.y = x.y ~ '%}' -%}", "{%- set x.y = __kept(x.y ~ '%}') -%}"),
+            ("{% set x | replace('=', '+') %}", "{% set x | replace('=', '+') %}"),
         ] {
             assert_eq!(rewrite(source).source, expected);
         }
