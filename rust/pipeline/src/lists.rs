@@ -17,11 +17,17 @@ use crate::units::Input;
 /// Bytes of a row that are kept.
 pub const KEPT_BYTES: usize = 2048;
 
+/// Which source a unit is of, and how many rows of it come before; None when there is no such unit.
+pub type RowsBefore<'a> = dyn Fn(u32) -> Option<(String, u64)> + 'a;
+
 /// A row in a list.
 pub trait Listed: Serialize + DeserializeOwned {
     /// Count its line from the beginning of the file, and name other rows by their sources: `rows_before`
     /// says which source a unit is of, and how many rows of it come before.
-    fn settle(&mut self, lines: u64, rows_before: &dyn Fn(u32) -> (String, u64));
+    ///
+    /// # Errors
+    /// When it names a unit that there is not.
+    fn settle(&mut self, lines: u64, rows_before: &RowsBefore<'_>) -> Result<(), String>;
 }
 
 /// One row that could not be used.
@@ -68,14 +74,15 @@ impl Rejected {
             code: self.code,
             reason: self.reason,
             path: PathBuf::from(self.file),
-            line: self.line + lines,
+            line: self.line.saturating_add(lines),
         }
     }
 }
 
 impl Listed for Rejected {
-    fn settle(&mut self, lines: u64, _: &dyn Fn(u32) -> (String, u64)) {
-        self.line += lines;
+    fn settle(&mut self, lines: u64, _: &RowsBefore<'_>) -> Result<(), String> {
+        self.line = self.line.saturating_add(lines);
+        Ok(())
     }
 }
 
@@ -125,12 +132,14 @@ impl LeftOut {
 }
 
 impl Listed for LeftOut {
-    fn settle(&mut self, lines: u64, rows_before: &dyn Fn(u32) -> (String, u64)) {
-        self.line += lines;
+    fn settle(&mut self, lines: u64, rows_before: &RowsBefore<'_>) -> Result<(), String> {
+        self.line = self.line.saturating_add(lines);
         if let Some((unit, row)) = self.of.take() {
-            let (source, before) = rows_before(unit);
-            self.detail = Some(format!("like row {} of `{source}`", before + u64::from(row)));
+            let (source, before) =
+                rows_before(unit).ok_or_else(|| format!("it names unit {unit}, which there is not"))?;
+            self.detail = Some(format!("like row {} of `{source}`", before.saturating_add(u64::from(row))));
         }
+        Ok(())
     }
 }
 
@@ -244,7 +253,7 @@ pub fn join<T: Listed>(
     folder: &Path,
     name: &str,
     pieces: impl Iterator<Item = (String, u64)>,
-    rows_before: &dyn Fn(u32) -> (String, u64),
+    rows_before: &RowsBefore<'_>,
 ) -> Result<(), EngineError> {
     let path = folder.join(name);
     let mut out = BufWriter::new(File::create(&path).map_err(EngineError::io(&path))?);
@@ -255,7 +264,7 @@ pub fn join<T: Listed>(
             let line = line.map_err(EngineError::io(&piece))?;
             let mut row: T =
                 serde_json::from_str(&line).map_err(|error| EngineError::store(&piece, error))?;
-            row.settle(lines, rows_before);
+            row.settle(lines, rows_before).map_err(|reason| EngineError::store(&piece, reason))?;
             let write = |out: &mut BufWriter<File>| -> std::io::Result<()> {
                 serde_json::to_writer(&mut *out, &row)?;
                 out.write_all(b"\n")
@@ -264,4 +273,33 @@ pub fn join<T: Listed>(
         }
     }
     out.flush().and_then(|()| out.get_ref().sync_all()).map_err(EngineError::io(&path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> LeftOut {
+        LeftOut {
+            file: "a.jsonl".into(),
+            line: u64::MAX,
+            source: "a".into(),
+            rule: "duplicate.exact".into(),
+            detail: None,
+            of: Some((1, u32::MAX)),
+        }
+    }
+
+    #[test]
+    fn a_row_is_named_by_its_source_and_the_ends_of_numbers_hold() {
+        let mut left_out = row();
+        left_out.settle(1, &|_| Some(("b".to_owned(), 2))).unwrap();
+        assert_eq!((left_out.line, left_out.of), (u64::MAX, None));
+        assert_eq!(left_out.detail.unwrap(), "like row 4294967297 of `b`");
+    }
+
+    #[test]
+    fn a_unit_that_there_is_not_makes_a_damaged_list() {
+        assert_eq!(row().settle(0, &|_| None).unwrap_err(), "it names unit 1, which there is not");
+    }
 }

@@ -257,8 +257,8 @@ fn gather(job: &Job, opening: &Opening, folder: &Path) -> Result<(), EngineError
                 left_out.push((lists::left_out_name(&name), line_of.1));
             }
             books[source].merge(&record.books);
-            first_row[source] += record.rows;
-            line_of.1 += record.lines;
+            first_row[source] = first_row[source].saturating_add(record.rows);
+            line_of.1 = line_of.1.saturating_add(record.lines);
         }
     }
     if let Some(first) = missing.first() {
@@ -269,7 +269,7 @@ fn gather(job: &Job, opening: &Opening, folder: &Path) -> Result<(), EngineError
         );
         return Err(EngineError::store(folder, reason));
     }
-    let rows_before = |unit: u32| rows_before[unit as usize].clone();
+    let rows_before = |unit: u32| rows_before.get(unit as usize).cloned();
     lists::join::<Rejected>(folder, REJECTED, rejected.into_iter(), &rows_before)?;
     lists::join::<LeftOut>(folder, LEFT_OUT, left_out.into_iter(), &rows_before)?;
     let lists = vec![Part::describe(folder, REJECTED, 0)?, Part::describe(folder, LEFT_OUT, 0)?];

@@ -103,28 +103,33 @@ impl SourceBooks {
     /// Rows set aside, over all codes.
     #[must_use]
     pub fn num_quarantined(&self) -> u64 {
-        self.quarantined.values().sum()
+        self.quarantined.values().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// Rows with a known end.
     #[must_use]
     pub fn accounted(&self) -> u64 {
-        let all = |counts: &BTreeMap<String, u64>| counts.values().sum::<u64>();
-        self.used + self.num_quarantined() + all(&self.dropped) + all(&self.filtered) + all(&self.duplicates)
+        let counts = [&self.quarantined, &self.dropped, &self.filtered, &self.duplicates];
+        counts.into_iter().flat_map(BTreeMap::values).fold(self.used, |sum, count| sum.saturating_add(*count))
     }
 
     /// Add the counts of another part of the same source.
     pub fn merge(&mut self, other: &Self) {
         self.lengths.merge(&other.lengths);
-        self.read += other.read;
-        self.used += other.used;
-        self.pieces += other.pieces;
-        self.cut_rows += other.cut_rows;
-        self.cut_tokens += other.cut_tokens;
-        self.tokens += other.tokens;
-        self.trained_tokens += other.trained_tokens;
-        self.bytes += other.bytes;
-        self.augmented += other.augmented;
+        // counts come from files, too: one that is damaged must not end the process
+        for (mine, theirs) in [
+            (&mut self.read, other.read),
+            (&mut self.used, other.used),
+            (&mut self.pieces, other.pieces),
+            (&mut self.cut_rows, other.cut_rows),
+            (&mut self.cut_tokens, other.cut_tokens),
+            (&mut self.tokens, other.tokens),
+            (&mut self.trained_tokens, other.trained_tokens),
+            (&mut self.bytes, other.bytes),
+            (&mut self.augmented, other.augmented),
+        ] {
+            *mine = mine.saturating_add(theirs);
+        }
         for (mine, theirs) in [
             (&mut self.quarantined, &other.quarantined),
             (&mut self.dropped, &other.dropped),
@@ -134,7 +139,8 @@ impl SourceBooks {
             (&mut self.notes, &other.notes),
         ] {
             for (key, count) in theirs {
-                *mine.entry(key.clone()).or_default() += count;
+                let mine = mine.entry(key.clone()).or_default();
+                *mine = mine.saturating_add(*count);
             }
         }
     }
@@ -183,5 +189,15 @@ mod tests {
         source.drop_row("too_long");
         let books = Books::close([("a".into(), source)]).unwrap();
         assert_eq!((books.total.read, books.total.num_quarantined()), (3, 1));
+    }
+
+    #[test]
+    fn counts_of_a_damaged_file_do_not_overflow() {
+        let mut source = SourceBooks { read: u64::MAX, used: u64::MAX, ..SourceBooks::default() };
+        source.quarantined.insert("E_JSON".into(), u64::MAX);
+        let mut merged = source.clone();
+        merged.lengths.add(usize::MAX);
+        merged.merge(&source);
+        assert_eq!((merged.accounted(), merged.num_quarantined()), (u64::MAX, u64::MAX));
     }
 }

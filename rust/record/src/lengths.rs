@@ -27,8 +27,8 @@ impl Lengths {
     pub fn merge(&mut self, other: &Self) {
         for (bound, (rows, tokens)) in &other.0 {
             let bucket = self.0.entry(*bound).or_default();
-            bucket.0 += rows;
-            bucket.1 += tokens;
+            bucket.0 = bucket.0.saturating_add(*rows);
+            bucket.1 = bucket.1.saturating_add(*tokens);
         }
     }
 

@@ -123,7 +123,8 @@ impl Stream {
                     continue;
                 }
             };
-            open.first += open.current.as_ref().map_or(0, |group| group.windows.len() as u64);
+            let behind = open.current.as_ref().map_or(0, |group| group.windows.len() as u64);
+            open.first = open.first.saturating_add(behind);
             open.current = Some(Arc::new(made));
             self.requests.send(Request::Next(lane)).map_err(|_| gone())?;
         }
@@ -151,8 +152,8 @@ impl Stream {
                 return before;
             };
             let lanes = u64::from(self.lanes);
-            let seen = (place + lanes - 1 - u64::from(lane)) / lanes;
-            let end = first + group.windows.len() as u64;
+            let seen = place.saturating_add(lanes - 1 - u64::from(lane)) / lanes;
+            let end = first.saturating_add(group.windows.len() as u64);
             if seen < end {
                 LaneState { place: group.start.clone(), first: *first }
             } else {
