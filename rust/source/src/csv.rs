@@ -148,25 +148,20 @@ impl Cutter for Table {
                 return Step::Refuse("the header does not end".to_owned());
             }
             let line = memchr(b'\n', &bytes[start..]).map(|found| start + found);
-            if self.skips || line.is_some_and(|end| bytes[start..end].trim_ascii().is_empty()) {
-                // a line of white space is no record, unless white space is what cuts it
-                let blank = line.is_some_and(|end| !bytes[start..end].contains(&self.delimiter));
-                if self.skips || blank {
-                    *at = line.map_or(bytes.len(), |end| end + 1);
-                    self.skips &= line.is_none();
-                    match (line, last) {
-                        (Some(_), _) => continue,
-                        (None, true) => return Step::End,
-                        (None, false) => return Step::More,
-                    }
-                }
-            }
-            if last && bytes[start..].trim_ascii().is_empty() {
-                *at = bytes.len();
-                return Step::End;
-            }
             let line_end = line.unwrap_or(bytes.len());
             let next_line = line.map_or(bytes.len(), |end| end + 1);
+            // a line of white space is no record, unless white space is what cuts it
+            let text = &bytes[start..line_end];
+            let blank = text.trim_ascii().is_empty() && !text.contains(&self.delimiter);
+            if self.skips || (blank && (last || line.is_some())) {
+                *at = next_line;
+                self.skips &= line.is_none();
+                match (line, last) {
+                    (Some(_), _) => continue,
+                    (None, true) => return Step::End,
+                    (None, false) => return Step::More,
+                }
+            }
             let ends = self.record_end(bytes, start, last);
             if self.keys.is_none() && (matches!(ends, Ends::Broken) || (matches!(ends, Ends::Later) && last))
             {

@@ -155,14 +155,25 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_of_a_table_end(bytes in prop::collection::vec(prop::sample::select(b"a,\"\r\n \xff".to_vec()), 0..60)) {
+    fn any_bytes_of_a_table_end(bytes in prop::collection::vec(prop::sample::select(b"a,\t\"\r\n \xff".to_vec()), 0..60), tabs: bool) {
         let temporary = Temporary::new("a.csv", &bytes);
-        let file = DataFile { layout: Layout::Csv { delimiter: b',' }, ..temporary.file() };
+        let delimiter = if tabs { b'\t' } else { b',' };
+        let file = DataFile { layout: Layout::Csv { delimiter }, ..temporary.file() };
         let (whole, error) = rows(&file, &Span::Whole, 1 << 20);
         let (cut, other) = rows(&file, &Span::Whole, 1);
         prop_assert_eq!(&whole, &cut);
         prop_assert_eq!(error.map(|error| error.to_string()), other.map(|error| error.to_string()));
         prop_assert!(whole.len() <= bytes.len());
+    }
+}
+
+#[test]
+fn a_record_of_tabs_alone_is_one_at_the_end_of_the_file_too() {
+    for text in ["a\tb\n\t\n1\t2\n", "a\tb\n1\t2\n\t\n\n", "a\tb\n1\t2\n\t"] {
+        let temporary = Temporary::new("a.tsv", text.as_bytes());
+        let file = DataFile { layout: Layout::Csv { delimiter: b'\t' }, ..temporary.file() };
+        let empty = "{\"a\": \"\", \"b\": \"\"}";
+        assert_eq!(all(&file).iter().filter(|(_, row, _)| row == empty).count(), 1, "{text:?}");
     }
 }
 
