@@ -1,6 +1,7 @@
-"""Everything that must hold, in order, with one summary at the end: lint, Rust, Python.
+"""Everything that must hold, in order, with one summary at the end: lint, Rust, fuzz targets, Python.
 
-`python tests/all.py` runs all; `--only lint|rust|python` runs one part; what follows `--` goes to pytest.
+`python tests/all.py` runs all; `--only lint|rust|fuzz|python` runs one part; `--fuzz-seconds` is the time of each fuzz
+target, `--fuzz-seed 0` has each run try other inputs; what follows `--` goes to pytest.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,9 +33,9 @@ class Part:
     seconds: float
 
 
-def run(command: list[str]) -> tuple[int, str]:
+def run(command: list[str], **variables: str) -> tuple[int, str]:
     """Run a command, show what it prints, and return its exit code and output."""
-    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
+    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "HF_HUB_OFFLINE": "1", **variables}
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -55,6 +58,7 @@ def lint() -> Part:
         ["mypy"],
         ["lint-imports", "--no-cache"],
         ["cargo", "fmt", "--check"],
+        ["cargo", "fmt", "--check", "--manifest-path", "rust/fuzz/Cargo.toml"],
         ["cargo", "clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"],
         ["clang-format", "--dry-run", "--Werror", *sources],
     ]
@@ -78,6 +82,56 @@ def rust() -> Part:
     return Part("rust", passed, failed or int(code != 0), skipped, time.monotonic() - started)
 
 
+def fuzz(seconds: int, seed: int) -> Part:
+    """Build the fuzz targets and run each for a while, as many at once as there are cores.
+
+    Libraries are shared with the tests of the crates. What a run finds is kept in the build folder, so that the next run
+    goes on from it.
+    """
+    started = time.monotonic()
+    folder = ROOT / "rust" / "fuzz"
+    built = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    targets = sorted(path.stem for path in (folder / "fuzz_targets").glob("*.rs"))
+    manifest = str(folder / "Cargo.toml")
+    build = ["cargo", "build", "--quiet", "--bins", "--manifest-path", manifest, "--target-dir", str(built)]
+    # cargo reads the wrapper from `.cargo/config.toml` only in that folder
+    if run(build, RUSTC_WRAPPER=str(folder / "rustc.sh"))[0]:
+        return Part("fuzz", 0, len(targets), 0, time.monotonic() - started)
+    crashes = built / "fuzz" / "crashes"
+    crashes.mkdir(parents=True, exist_ok=True)
+
+    def passes(target: str) -> bool:
+        found, seeds = built / "fuzz" / target, folder / "corpus" / target
+        shutil.unpack_archive(f"{seeds}.tar.gz", found, filter="data")
+        options = {
+            "max_total_time": seconds,
+            "seed": seed,
+            "max_len": 4096,
+            "timeout": 20,
+            "rss_limit_mb": 2048,
+            "verbosity": 0,
+            "print_final_stats": 1,
+            "dict": folder / "dictionaries" / f"{'template' if target == 'template' else 'rows'}.txt",
+            "artifact_prefix": f"{crashes}/{target}-",
+        }
+        flags = [f"-{name}={value}" for name, value in options.items()]
+        binary = str(built / "debug" / target)
+        ran = subprocess.run([binary, *flags, found, seeds], cwd=ROOT, capture_output=True, text=True, errors="replace")
+        executions = re.search(r"number_of_executed_units: (\d+)", ran.stderr)
+        print(
+            f"{'FAILED' if ran.returncode else 'ok    '} {target}: {executions[1] if executions else 'no'} runs",
+            flush=True,
+        )
+        if ran.returncode:
+            written = re.search(r"Test unit written to (\S+)", ran.stderr)
+            print(f"{ran.stderr}again: {binary} {written[1] if written else f'{found} {seeds}'}", flush=True)
+        return ran.returncode == 0
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        passed = sum(pool.map(passes, targets))
+    return Part("fuzz", passed, len(targets) - passed, 0, time.monotonic() - started)
+
+
 def python(arguments: list[str]) -> Part:
     """Run pytest."""
     started = time.monotonic()
@@ -96,14 +150,22 @@ def python(arguments: list[str]) -> Part:
 def main() -> int:
     """Run the parts and print the summary; 0 when nothing failed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=["lint", "rust", "python"])
+    parser.add_argument("--only", choices=["lint", "rust", "fuzz", "python"])
+    parser.add_argument("--fuzz-seconds", type=int, default=20, metavar="N")
+    parser.add_argument("--fuzz-seed", type=int, default=1, metavar="N")
     parser.add_argument("pytest", nargs="*")
     chosen = parser.parse_args()
     parts = []
-    for name, part in (("lint", lint), ("rust", rust), ("python", lambda: python(chosen.pytest))):
+    every: dict[str, Callable[[], Part]] = {
+        "lint": lint,
+        "rust": rust,
+        "fuzz": lambda: fuzz(chosen.fuzz_seconds, chosen.fuzz_seed),
+        "python": lambda: python(chosen.pytest),
+    }
+    for name, test in every.items():
         if chosen.only in (None, name):
             print(f"== {name}", flush=True)
-            parts.append(part())
+            parts.append(test())
     width = min(shutil.get_terminal_size().columns, 60)
     print("=" * width)
     for part in parts:
