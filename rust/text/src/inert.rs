@@ -1,12 +1,17 @@
 //! Which characters Unicode's normal form C leaves alone in any surroundings.
 
-/// Whether NFC certainly changes nothing in `text`.
+/// Whether NFC changes nothing in `text`, told from its characters where they are inert, else by looking.
+#[must_use]
+pub fn is_nfc(text: &str) -> bool {
+    inert_only(text) || unicode_normalization_alignments::is_nfc(text)
+}
+
+/// Whether NFC certainly changes nothing.
 ///
 /// False only means unknown. The blocks below hold characters that are never composed with, never
 /// composed onto by one another and never decomposed; stability of normalization is a promise of
 /// Unicode, so they are good for any version.
-#[must_use]
-pub fn nfc_inert(text: &str) -> bool {
+fn inert_only(text: &str) -> bool {
     text.is_ascii() || text.chars().all(inert)
 }
 
@@ -57,6 +62,15 @@ mod tests {
         let all: String = ('\0'..=char::MAX).filter(|c| inert(*c)).collect();
         assert!(all.chars().count() > 40_000);
         assert_eq!(nfc(&all), all);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_text_is_normal_when_the_reference_leaves_it_alone(
+            text in "[a-e\u{300}-\u{315}\u{e0}-\u{e5}\u{915}\u{93c}\u{958}\u{1100}-\u{1112}\u{1161}-\u{1175}\u{ac00}\u{ac01}\u{1e0a}\u{323}\u{212b}]{0,8}"
+        ) {
+            proptest::prop_assert_eq!(is_nfc(&text), nfc(&text) == text);
+        }
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! Text to token ids, equal to the `tokenizers` library that transformers uses.
 //!
-//! `Library` is the reference itself. In front of it stands a word path (`words`) that splits with
-//! the reference's own regular expressions and asks the reference's own model for each word once;
-//! it is taken only for pipelines whose every part it knows.
+//! `Library` is the reference itself. In front of it stands a word path (`words`) for byte-level BPE:
+//! the reference's expressions as automata over its own character classes, and its merges. It is taken
+//! only for pipelines whose every part it knows.
 
-mod ascii;
+mod automaton;
+mod bpe;
 mod control;
 mod inert;
+mod kept;
 mod library;
+mod pattern;
+mod sets;
 mod words;
 
 pub use control::ControlTokens;

@@ -34,7 +34,7 @@ impl Library {
             .map(|(id, token)| AddedToken { content: token.content, id, special: token.special })
             .collect();
         added.sort_unstable_by_key(|token| token.id);
-        let words = Words::new(&inner);
+        let words = Words::new(&inner, json);
         Ok(Self { inner, added, words })
     }
 

@@ -4,50 +4,39 @@
 //! text -> added tokens | segments -> stages (digits, regular expressions) -> words -> ids
 //! ```
 //!
-//! Splitting uses the reference's regular expressions on the reference's engine (Oniguruma), each
-//! stage inside the pieces of the one before. A word's ids come from the reference's model and are
-//! kept in a table of the calling thread. So ids can differ from the reference only if this file
-//! cuts differently, and it takes only stages that keep every character (`Isolated`).
+//! The reference's regular expressions become automata, or run on the reference's engine (Oniguruma)
+//! where they can't, each stage inside the pieces of the one before. Only stages that keep every
+//! character (`Isolated`) are taken. What a word becomes is kept in a table of the calling thread.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aho_corasick::{AhoCorasick, MatchKind};
-use rustc_hash::FxBuildHasher;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::split::SplitPattern;
 use tokenizers::tokenizer::SplitDelimiterBehavior;
 use tokenizers::utils::SysRegex;
 use tokenizers::{Model, NormalizerWrapper};
 
-use crate::ascii::{Ascii, GPT2};
-use crate::inert::nfc_inert;
+use crate::automaton::Automaton;
+use crate::bpe::Bpe;
+use crate::inert::is_nfc;
+use crate::kept::Kept;
+use crate::sets::Set;
 use crate::{Encoding, TextError};
 
-/// Longer words are not kept: they do not come again.
-const LONGEST_KEPT: usize = 128;
-/// Tokens kept a thread before the table is emptied: 12 bytes each, 48 MB.
-const MOST_KEPT: usize = 4 << 20;
+/// What `ByteLevel` splits by when it is told to use its own expression.
+const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
 static OWNERS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    static TABLES: RefCell<Vec<(u64, Table)>> = const { RefCell::new(Vec::new()) };
+    static TABLES: RefCell<Vec<(u64, Kept)>> = const { RefCell::new(Vec::new()) };
 }
 
 enum Stage {
-    Digits,
-    Pattern(SysRegex, Option<Ascii>),
-}
-
-/// A token inside a word: id, first byte, end byte.
-type Piece = (u32, u32, u32);
-
-#[derive(Default)]
-struct Table {
-    words: HashMap<Box<str>, (u32, u32), FxBuildHasher>,
-    pieces: Vec<Piece>,
+    Automaton(Automaton),
+    Engine(SysRegex),
 }
 
 /// A tokenizer's pipeline, if it is one that this file knows.
@@ -57,12 +46,13 @@ pub struct Words {
     stages: Vec<Stage>,
     added: Option<AhoCorasick>,
     added_ids: Vec<u32>,
+    bpe: Bpe,
     byte_chars: [char; 256],
 }
 
 impl Words {
     /// The word path of a pipeline, or None where only the reference knows what to do.
-    pub fn new(tokenizer: &tokenizers::Tokenizer) -> Option<Self> {
+    pub fn new(tokenizer: &tokenizers::Tokenizer, json: &str) -> Option<Self> {
         let nfc = match tokenizer.get_normalizer() {
             None => false,
             Some(NormalizerWrapper::NFC(_)) => true,
@@ -96,22 +86,28 @@ impl Words {
             stages,
             added,
             added_ids: tokens.into_iter().map(|(id, _)| id).collect(),
+            bpe: Bpe::from_json(json)?,
             byte_chars: byte_chars(),
         })
     }
 
     /// Encode a text; None when the reference has to.
     pub fn encode(&self, model: &impl Model, text: &str, added: bool) -> Result<Option<Encoding>, TextError> {
-        if self.nfc && !nfc_inert(text) {
+        if self.nfc && !is_nfc(text) {
             return Ok(None);
         }
         TABLES.with_borrow_mut(|tables| {
             let at = tables.iter().position(|(owner, _)| *owner == self.owner).unwrap_or_else(|| {
-                tables.push((self.owner, Table::default()));
+                tables.push((self.owner, Kept::default()));
                 tables.len() - 1
             });
-            let mut writer =
-                Writer { words: self, model, table: &mut tables[at].1, out: Encoding::default() };
+            let mut writer = Writer {
+                words: self,
+                model,
+                kept: &mut tables[at].1,
+                fresh: Vec::new(),
+                out: Encoding::default(),
+            };
             writer.out.ids.reserve(text.len() / 3);
             writer.out.offsets.reserve(text.len() / 3);
             let mut from = 0;
@@ -132,7 +128,9 @@ impl Words {
 struct Writer<'a, M> {
     words: &'a Words,
     model: &'a M,
-    table: &'a mut Table,
+    kept: &'a mut Kept,
+    /// Ids of the word that is being made.
+    fresh: Vec<u32>,
     out: Encoding,
 }
 
@@ -149,32 +147,23 @@ impl<M: Model> Writer<'_, M> {
         let piece = &text[from..to];
         let mut done = from;
         match splitter {
-            Stage::Digits => {
-                for (at, digit) in piece.match_indices(char::is_numeric) {
+            Stage::Automaton(automaton) => {
+                let mut at = 0;
+                while at < piece.len() {
+                    let Some(end) = automaton.end(piece, at) else {
+                        at += piece[at..].chars().next().map_or(1, char::len_utf8);
+                        continue;
+                    };
                     self.segment(text, done, from + at, stage + 1)?;
-                    done = from + at + digit.len();
-                    self.segment(text, from + at, done, stage + 1)?;
+                    self.segment(text, from + at, from + end, stage + 1)?;
+                    (at, done) = (end, from + end);
                 }
             }
-            Stage::Pattern(pattern, None) => {
+            Stage::Engine(pattern) => {
                 for (begin, end) in pattern.find_iter(piece) {
                     self.segment(text, done, from + begin, stage + 1)?;
                     self.segment(text, from + begin, from + end, stage + 1)?;
                     done = from + end;
-                }
-            }
-            Stage::Pattern(pattern, Some(ascii)) => {
-                while done < to {
-                    let end = match ascii.next(piece.as_bytes(), done - from) {
-                        Some(end) => from + end,
-                        // The patterns look ahead but never back, so one match can be asked for.
-                        None => match pattern.find_iter(&text[done..to]).next() {
-                            Some((0, end)) => done + end,
-                            _ => break,
-                        },
-                    };
-                    self.segment(text, done, end, stage + 1)?;
-                    done = end;
                 }
             }
         }
@@ -182,38 +171,29 @@ impl<M: Model> Writer<'_, M> {
     }
 
     fn word(&mut self, text: &str, from: usize, to: usize) -> Result<(), TextError> {
-        let word = &text[from..to];
-        if let Some(&(begin, end)) = self.table.words.get(word) {
-            for index in begin as usize..end as usize {
-                let (id, first, last) = self.table.pieces[index];
-                self.push(from, id, first, last);
+        let word = &text.as_bytes()[from..to];
+        let key = Kept::key(word);
+        if let Some(ids) = key.and_then(|key| self.kept.get(key)) {
+            push(&mut self.out, &self.words.bpe, from, ids);
+            return Ok(());
+        }
+        self.fresh.clear();
+        if self.words.bpe.encode(word, &mut self.fresh) {
+            push(&mut self.out, &self.words.bpe, from, &self.fresh);
+            if let Some(key) = key {
+                self.kept.put(key, &self.fresh);
             }
             return Ok(());
         }
-        let pieces = self.ask(word)?;
-        for &(id, first, last) in &pieces {
-            self.push(from, id, first, last);
-        }
-        if word.len() <= LONGEST_KEPT {
-            if self.table.pieces.len() > MOST_KEPT {
-                *self.table = Table::default();
-            }
-            let begin = offset(self.table.pieces.len());
-            self.table.pieces.extend(pieces);
-            let end = offset(self.table.pieces.len());
-            self.table.words.insert(word.into(), (begin, end));
+        for (id, first, last) in self.ask(&text[from..to])? {
+            self.out.ids.push(id);
+            self.out.offsets.push((offset(from) + first, offset(from) + last));
         }
         Ok(())
     }
 
-    fn push(&mut self, from: usize, id: u32, first: u32, last: u32) {
-        let from = offset(from);
-        self.out.ids.push(id);
-        self.out.offsets.push((from + first, from + last));
-    }
-
     /// The model's tokens of one word, with their bytes in the word.
-    fn ask(&self, word: &str) -> Result<Vec<Piece>, TextError> {
+    fn ask(&self, word: &str) -> Result<Vec<(u32, u32, u32)>, TextError> {
         let mut mapped = String::with_capacity(word.len() * 2);
         let mut byte_at = Vec::with_capacity(word.len() * 2 + 1);
         for (index, byte) in word.bytes().enumerate() {
@@ -230,26 +210,42 @@ impl<M: Model> Writer<'_, M> {
     }
 }
 
+fn push(out: &mut Encoding, bpe: &Bpe, from: usize, ids: &[u32]) {
+    let mut at = offset(from);
+    for id in ids {
+        let end = at + bpe.length(*id);
+        out.ids.push(*id);
+        out.offsets.push((at, end));
+        at = end;
+    }
+}
+
+fn pattern(expression: &str) -> Option<Stage> {
+    match Automaton::of(expression) {
+        Some(automaton) => Some(Stage::Automaton(automaton)),
+        None => SysRegex::new(expression).ok().map(Stage::Engine),
+    }
+}
+
 /// Append the stages of a pre-tokenizer; true when it ends in the byte-level mapping.
 fn read_stages(part: &PreTokenizerWrapper, stages: &mut Vec<Stage>) -> Option<bool> {
     match part {
         PreTokenizerWrapper::Digits(digits) if digits.individual_digits => {
-            stages.push(Stage::Digits);
+            stages.push(Stage::Automaton(Automaton::one_of(Set::numeric())?));
             Some(false)
         }
         PreTokenizerWrapper::Split(split)
             if !split.invert && matches!(split.behavior, SplitDelimiterBehavior::Isolated) =>
         {
-            let ascii = match &split.pattern {
-                SplitPattern::Regex(pattern) => Ascii::of(pattern),
-                SplitPattern::String(_) => None,
-            };
-            stages.push(Stage::Pattern(split.clone().regex, ascii));
+            stages.push(match &split.pattern {
+                SplitPattern::Regex(expression) => pattern(expression)?,
+                SplitPattern::String(_) => Stage::Engine(split.clone().regex),
+            });
             Some(false)
         }
         PreTokenizerWrapper::ByteLevel(level) if !level.add_prefix_space => {
             if level.use_regex {
-                stages.push(Stage::Pattern(SysRegex::new(GPT2).ok()?, Some(Ascii::Gpt2)));
+                stages.push(pattern(GPT2)?);
             }
             Some(true)
         }
@@ -267,7 +263,7 @@ fn read_stages(part: &PreTokenizerWrapper, stages: &mut Vec<Stage>) -> Option<bo
 }
 
 /// Which character stands for each byte in a byte-level vocabulary.
-fn byte_chars() -> [char; 256] {
+pub fn byte_chars() -> [char; 256] {
     let mut chars = ['\0'; 256];
     let mut next = 256_u32;
     for byte in 0..=255_u8 {

@@ -1,0 +1,51 @@
+//! Bytes per CPU second of a tokenizer on the texts of JSONL files, and whether its ids are the reference's.
+//!
+//!     cargo run --release -p fastft-text --example speed -- tokenizer.json text.jsonl ... [--check]
+
+use std::fs;
+use std::time::Instant;
+
+use fastft_text::{Library, Tokenizer};
+
+fn main() {
+    let (flags, names): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|name| name.starts_with("--"));
+    let json = fs::read_to_string(&names[0]).expect("a tokenizer.json");
+    let begin = Instant::now();
+    let ours = Library::from_json(&json).expect("a tokenizer");
+    let load = begin.elapsed();
+    let texts: Vec<String> = names[1..]
+        .iter()
+        .flat_map(|name| {
+            fs::read_to_string(name).expect("a file").lines().map(ToOwned::to_owned).collect::<Vec<_>>()
+        })
+        .map(|line| match serde_json::from_str::<serde_json::Value>(&line) {
+            Ok(row) => row["text"].as_str().map_or(line, ToOwned::to_owned),
+            Err(_) => line,
+        })
+        .collect();
+    let bytes: usize = texts.iter().map(String::len).sum();
+    let begin = cpu_seconds();
+    let tokens: usize = texts.iter().map(|text| ours.encode(text).expect("ids").ids.len()).sum();
+    let seconds = cpu_seconds() - begin;
+    #[allow(clippy::cast_precision_loss, reason = "megabytes")]
+    let megabytes = bytes as f64 / 1e6;
+    println!("{:.2} MB/CPU-s, {tokens} tokens of {megabytes:.1} MB, loaded in {load:?}", megabytes / seconds);
+    if flags.iter().any(|flag| flag == "--check") {
+        let reference = Library::from_json(&json).expect("a tokenizer").without_words();
+        let begin = cpu_seconds();
+        let different = texts
+            .iter()
+            .filter(|text| ours.encode(text).expect("ids").ids != reference.encode(text).expect("ids").ids)
+            .inspect(|text| eprintln!("{text:?}"))
+            .count();
+        println!("{different} texts of {} differ ({:.2} CPU seconds)", texts.len(), cpu_seconds() - begin);
+    }
+}
+
+/// CPU time of this thread.
+#[allow(clippy::cast_precision_loss, reason = "seconds")]
+fn cpu_seconds() -> f64 {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
+    text.split(' ').next().and_then(|number| number.parse::<u64>().ok()).expect("nanoseconds") as f64 / 1e9
+}
