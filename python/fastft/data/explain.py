@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastft.core import paths
 from fastft.core.errors import DataError
+from fastft.data.copies import with_known_copies
 from fastft.data.engine import engine
 from fastft.data.plan import make_plan
 
@@ -55,8 +56,10 @@ def fields_of_config(
         DataError: a source can't be used.
         ConfigError: the template can't be found.
     """
-    options: dict[str, Any] = {"config_dir": config_dir, "cache": cache or paths.cache_folder()}
-    plan = make_plan(data, data.train, stage, tokenizer, **options, augment_seed=data.chosen_seed(seed))
+    cache, chosen = cache or paths.cache_folder(), data.chosen_seed(seed)
+    options: dict[str, Any] = {"config_dir": config_dir, "cache": cache, "augment_seed": chosen, "asks": True}
+    plan = make_plan(data, data.train, stage, tokenizer, **options)
+    plan = with_known_copies(plan, data, seed=chosen, cache=cache)
     return dict(json.loads(engine().plan_key(plan.json)[1]))
 
 

@@ -62,6 +62,7 @@ def make_plan(
     cache: Path,
     augment_seed: int | None = None,
     as_they_are: bool = False,
+    asks: bool = False,
     bus: Bus | None = None,
 ) -> EnginePlan:
     """Say what is to be done with `sources`; without a tokenizer, for a look at the rows themselves.
@@ -76,11 +77,12 @@ def make_plan(
         augment_seed: seed of the altered copies; None makes none.
         as_they_are: for rows to evaluate on: nothing is repaired, filtered, altered, or looked up among duplicates, or
             a score would be that of another set.
+        asks: whether the caller gets the copies that an endpoint writes (`data/copies.py`) before it uses the plan.
         bus: hears of files that are fetched from elsewhere.
 
     Raises:
         DataError: a source has no files, or its format can't be told.
-        ConfigError: the template can't be found.
+        ConfigError: the template can't be found, or an endpoint is wanted where nobody asks it.
     """
     sources = plain_sources(sources, config_dir)
     names = _names(sources)
@@ -135,6 +137,8 @@ def make_plan(
     if augment_seed is not None and data.augment and not as_they_are:
         if kinds == {"text"}:
             _need_text(data.augment)
+        if not asks:
+            _need_no_endpoint(data.augment)
         plan["augment"] = augment_plan(data.augment, augment_seed, plan["tokenizer"]["special_tokens"], config_dir)
     return EnginePlan(json.dumps(plan), fallback, names, make_mix(data, sources), slow_template, unused, origins)
 
@@ -190,7 +194,10 @@ def make_mix(data: DataConfig, sources: Sequence[SourceConfig]) -> dict[str, Any
 def augment_plan(
     tables: Sequence[Augmentation], seed: int, special_tokens: Mapping[str, str], config_dir: Path | None
 ) -> dict[str, Any]:
-    """The tables that the engine serves; numbers of copies run through all of them, those of endpoints too."""
+    """The tables that the engine serves; numbers of copies run through all of them, those of endpoints too.
+
+    `derived` is for the files of copies that endpoints wrote, see `data/copies.py`.
+    """
     ops = []
     for first, table in numbered(tables):
         if isinstance(table, EndpointAugmentation):
@@ -214,6 +221,23 @@ def _need_text(tables: Sequence[Augmentation]) -> None:
         )
         for index, table in enumerate(tables)
         if "text" not in table.roles
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _need_no_endpoint(tables: Sequence[Augmentation]) -> None:
+    """Refuse tables that would do nothing, as nobody asks their endpoints."""
+    problems = [
+        Problem(
+            "data.endpoint-needs-prepare",
+            f"data.augment.{index}.kind",
+            f"`data.augment.{index}`: `{table.kind}` asks an endpoint, which one process does before it makes tokens; "
+            "shards, Ray and `data.streaming` do not ask",
+            "use `fastft data prepare` on one machine, or leave the table out",
+        )
+        for index, table in enumerate(tables)
+        if isinstance(table, EndpointAugmentation)
     ]
     if problems:
         raise ConfigError(problems)

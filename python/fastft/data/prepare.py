@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fastft.core import paths
 from fastft.core.errors import DataError
 from fastft.core.events import DataReady, Warned
+from fastft.data.copies import with_copies
 from fastft.data.dataset import TokenStore
 from fastft.data.engine import engine
 from fastft.data.plan import EnginePlan, make_plan
@@ -30,8 +31,8 @@ class Prepared:
     Attributes:
         train: the rows to train on.
         eval: the rows to evaluate on, None without.
-        books: what became of each row: `total` and `sources` of the training data, `split`, and
-            `eval` when evaluation has sources of its own.
+        books: what became of each row: `total` and `sources` of the training data, `split`, `eval` when evaluation
+            has sources of its own, and `asked` when an endpoint wrote copies.
         key: content key of the training data (and of the evaluation's own).
         cached: nothing had to be made.
         seconds: how long it took.
@@ -104,6 +105,8 @@ def prepare(
         )
     books = dict(made[0].manifest["books"])
     books["split"] = {"train": train.counts()} | ({} if evaluation is None else {"eval": evaluation.counts()})
+    if made[0].asked is not None:
+        books["asked"] = made[0].asked
     if data.eval:
         books["eval"] = made[1].manifest["books"]
     key = "-".join(part.key for part in made)
@@ -134,6 +137,8 @@ class _Made:
     plan: EnginePlan
     names: dict[str, str]
     """What this config calls files that the store, made from the same bytes elsewhere, calls otherwise."""
+    asked: dict[str, Any] | None = None
+    """What endpoints were asked for copies, and what came of it."""
 
     def sources(self) -> list[dict[str, Any]]:
         found = []
@@ -166,8 +171,11 @@ def _make(
     seed: int,
     as_they_are: bool = False,
 ) -> _Made:
-    options: dict[str, Any] = {"config_dir": config_dir, "cache": cache, "augment_seed": seed}
+    options: dict[str, Any] = {"config_dir": config_dir, "cache": cache, "augment_seed": seed, "asks": True}
     plan = make_plan(data, sources, stage, tokenizer, **options, as_they_are=as_they_are, bus=bus)
+    asked = None
+    if not as_they_are:
+        plan, asked = with_copies(plan, data, seed=seed, cache=cache, bus=bus)
     progress = engine().Progress()
     with Watch(progress, bus):
         found = engine().prepare(plan.json, progress, plan.fallback)
@@ -178,7 +186,7 @@ def _make(
     }
     for file in manifest["files"]:
         file["path"] = names.get(file["path"], file["path"])
-    return _Made(folder, found["key"], found["cached"], manifest, plan, names)
+    return _Made(folder, found["key"], found["cached"], manifest, plan, names, asked)
 
 
 def _check(data: DataConfig, made: _Made, store: TokenStore | None, name: str) -> None:

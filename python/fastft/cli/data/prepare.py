@@ -82,6 +82,7 @@ def summary(loaded: Loaded, prepared: Prepared, cost: _road.Cost) -> dict[str, A
         "key": prepared.key,
         "cached": prepared.cached,
         "store": str(prepared.train.folder),
+        **({"asked": prepared.books["asked"]} if "asked" in prepared.books else {}),
     }
 
 
