@@ -124,7 +124,7 @@ def test_text_files_get_copies(kitchen: Kitchen, tmp_path: Path) -> None:
 
 def test_a_pair_is_cleaned_as_the_engine_does_it_and_keeps_its_weights() -> None:
     mapping = json.dumps({"kind": "preference", "prompt": "prompt", "chosen": "chosen", "rejected": "rejected"})
-    pair = {"prompt": "which\u200b one", "chosen": "the good", "rejected": "write me@example.org"}
+    pair = {"prompt": "which\u200b one", "chosen": "the good", "rejected": "write john.smith@gmail.com"}
     row = json.loads(engine().align_rows(mapping, json.dumps([pair])))[0]
     made = _document(row, _Cleaned({"repair": {}, "pii": {}, "length": {"min_chars": 1000}}))
     assert made["messages"][0]["content"] == "which one"

@@ -6,12 +6,14 @@ Data goes to stdout; everything else to stderr. Nothing here needs Rich, so that
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
-from fastft.core import env
+from fastft.core import env, paths
 from fastft.core.errors import FastftError, Preempted, Problem, ResourceError, columns_of, render
 
 verbose = False
@@ -122,7 +124,17 @@ def os_problem(error: OSError) -> FastftError | None:
         return ResourceError(f"the disk is full: {where} could not be written", hint=hint, code="resource.disk-full")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return ResourceError(f"{where}: {(error.strerror or 'no permission').lower()}", code="resource.no-permission")
+    if isinstance(error.filename, str | bytes) and _unusable_cache(os.fsdecode(error.filename)):
+        said = f"the cache folder `{paths.cache_folder()}` can't be used: {where}: {(error.strerror or '').lower()}"
+        hint = "let FASTFT_CACHE name a folder on a disk with room that you may write to"
+        return ResourceError(said, hint=hint, code="resource.no-permission")
     return None
+
+
+def _unusable_cache(name: str) -> bool:
+    """Whether the name lies in, or is, or leads to the cache folder, and that is none."""
+    folder, path = paths.cache_folder().absolute(), Path(name).absolute()
+    return not folder.is_dir() and (folder == path or folder in path.parents or path in folder.parents)
 
 
 def bug(error: BaseException) -> int:

@@ -71,9 +71,9 @@ class SourceConfig(Section):
     """What reports call this source; by default the file's name without its ending."""
     encoding: str | None = None
     """What its text is encoded in, such as `windows-1251`, `gbk` or `utf-16le`; absent is UTF-8."""
-    rows: Annotated[int | None, Field(gt=0)] = None
+    rows: Annotated[int | None, Field(gt=0, lt=2**63)] = None
     """Use the first so many rows only."""
-    repeat: Annotated[int, Field(gt=0)] = 1
+    repeat: Annotated[int, Field(gt=0, le=1_000_000)] = 1
     """How many times each row is used in an epoch."""
     ignore: list[str] = Field(default=[])
     """Columns that are known not to be used: no warning names them. `["*"]` is all that `format` does not name."""
@@ -91,7 +91,7 @@ class DataConfig(Section):
     `clean`, `decontaminate`, `dedup` and `augment` are for training rows."""
     template: str = "auto"
     """Chat template: `auto` is the tokenizer's own; a built-in name; or a path to a `.jinja` file."""
-    max_length: Annotated[int, Field(ge=8)] = 2048
+    max_length: Annotated[int, Field(ge=8, le=2**24)] = 2048
     """Tokens of the longest row, and of a packed window."""
     truncate: Literal["drop", "error", "right", "left", "middle", "turns", "split", "llamafactory"] = "drop"
     """What becomes of a longer row. Cut rows keep their end token; every cut is counted. `turns` leaves out the
@@ -130,7 +130,7 @@ class DataConfig(Section):
     """Rows that can't be used: set aside with file, line and reason, or end the run."""
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)] = 1.0
     """End the run when more than this part of the rows is quarantined."""
-    threads: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """Threads of the data engine; 0 is one a core."""
     seed: int | None = None
     """Seed of the order of rows and of altered copies; absent means the run's `seed`."""

@@ -184,7 +184,7 @@ class _Cleaned:
     def __init__(self, plan: Mapping[str, Any]) -> None:
         self._whole = engine().Cleaner(json.dumps(plan))
         # prompt and answers one by one: a rule about all of them says nothing of each
-        parts: dict[str, Any] = {key: dict(plan[key]) for key in ("repair", "pii") if plan.get(key)}
+        parts: dict[str, Any] = {key: dict(plan[key]) for key in ("repair", "pii") if plan.get(key) is not None}
         if "repair" in parts:
             parts["repair"]["max_replacement"] = 1.0
         self._part = engine().Cleaner(json.dumps(parts))

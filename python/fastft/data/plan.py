@@ -15,7 +15,7 @@ from fastft.core.errors import ConfigError, DataError, Problem
 from fastft.data import dataset_info
 from fastft.data.cleaning import clean_plan
 from fastft.data.engine import engine
-from fastft.data.sources import Located, localize, name_of
+from fastft.data.sources import Located, localize, name_of, tell_left_out
 
 if TYPE_CHECKING:
     from fastft.config.augmentation import Augmentation
@@ -146,7 +146,10 @@ def make_plan(
 def _located(source: SourceConfig, config_dir: Path | None, cache: Path, bus: Bus | None) -> Located:
     if urls.is_elsewhere(source.path):
         return localize(source, cache=cache, bus=bus)
-    return Located(str(locate(source.path, config_dir)))
+    path = locate(source.path, config_dir)
+    if path.is_dir():
+        tell_left_out(path, bus)
+    return Located(str(path))
 
 
 def plain_sources(sources: Sequence[SourceConfig], config_dir: Path | None) -> list[SourceConfig]:

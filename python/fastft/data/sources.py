@@ -12,6 +12,8 @@ Reports name rows by the address, not by where the copy lies.
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +21,17 @@ from typing import TYPE_CHECKING, Any
 from fastft.config import urls
 from fastft.core import env
 from fastft.core.errors import DataError
-from fastft.core.events import Bus
+from fastft.core.events import Bus, Warned
 from fastft.data import hub, remote, spool
+from fastft.data.engine import engine
 from fastft.data.keep import Keep
 
 if TYPE_CHECKING:
     from fastft.config.schema import SourceConfig
+
+_PACKED = re.compile(r"\.(xz|lzma|bz2|7z|zip|rar|lz4|tar|tgz|tar\.gz|tar\.zst)$")
+_NAMED = 12
+"""Files that one warning names."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,47 @@ def localize(source: SourceConfig, *, cache: Path, bus: Bus | None = None) -> Lo
         found, shown = spool.fsspec(path, keep, bus), path
     files = [{"path": each["path"], "shown": each["shown"]} for each in found]
     return Located(shown, files, {"url": shown, "files": [_told(each) for each in found]})
+
+
+def tell_left_out(folder: Path, bus: Bus | None) -> None:
+    """Name the files of a folder that are not read; those that are packed as nothing here unpacks end it.
+
+    Raises:
+        DataError: a file of data is packed so.
+    """
+    files = [
+        str(Path(parent) / name)
+        for parent, folders, names in os.walk(folder, followlinks=False)
+        if not _prune(folders)
+        for name in names
+        if not name.startswith(".")
+    ]
+    read = set(engine().chosen_names(str(folder), files))
+    left_out = sorted(file for file in files if file not in read)
+    packed = [file for file in left_out if _PACKED.search(file.lower())]
+    if packed:
+        more = f" and {len(packed) - 1:,} more" if len(packed) > 1 else ""
+        raise DataError(
+            f"`{packed[0]}`{more} can't be read: xz, bzip2, lz4, 7z, zip and rar are not unpacked here",
+            hint="unpack it, pack it with gzip or zstd, or name the files to read (a pattern as `folder/*.jsonl`)",
+            code="data.packed",
+            path=packed[0],
+        )
+    if left_out and bus is not None:
+        shown = ", ".join(f"`{os.path.relpath(file, folder)}`" for file in left_out[:_NAMED])
+        more = f" and {len(left_out) - _NAMED:,} more" if len(left_out) > _NAMED else ""
+        bus.emit(
+            Warned(
+                "data.left-out",
+                f"files in `{folder}` that are not taken for data are left out: {shown}{more}",
+                hint="a source that names a file, or a pattern, reads it whatever its name is",
+            )
+        )
+
+
+def _prune(folders: list[str]) -> None:
+    """Enter no hidden folder, as the engine does."""
+    folders[:] = [name for name in folders if not name.startswith(".")]
 
 
 def name_of(path: str) -> str:
