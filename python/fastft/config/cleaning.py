@@ -44,6 +44,14 @@ class LengthConfig(Section):
     max_words: Count = 0
     """Words, at most."""
 
+    @model_validator(mode="after")
+    def _leaves_something(self) -> LengthConfig:
+        for unit in ("chars", "words"):
+            least, most = getattr(self, f"min_{unit}"), getattr(self, f"max_{unit}")
+            if most and least > most:
+                raise ValueError(f"`min_{unit}` = {least:,} is more than `max_{unit}` = {most:,}: no row would be left")
+        return self
+
 
 class LanguageConfig(Section):
     """Which languages stay."""

@@ -10,6 +10,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from fastft.config.kinds import Batch
 from fastft.core.errors import UnsupportedError
+from fastft.data.dataset import Batches
 
 
 class Feed(Protocol):
@@ -65,19 +66,29 @@ class TrainingData(IterableDataset):  # type: ignore[type-arg]
     Attributes:
         feed: where batches come from.
         known: whether the length of an epoch is exact.
+
+    With `even` (the batches, windows of a whole step, ranks) a last step of fewer windows than ranks is left out.
     """
 
-    def __init__(self, feed: Feed, *, known: bool, convert: Callable[[Batch], Any]) -> None:
-        self.feed, self.known, self._convert = feed, known, convert
+    def __init__(
+        self,
+        feed: Feed,
+        *,
+        known: bool,
+        convert: Callable[[Batch], Any],
+        even: tuple[Batches, int, int] | None = None,
+    ) -> None:
+        self.feed, self.known, self._convert, self._even = feed, known, convert, even
         self._seen = 0
         self._epoch = 0
 
     def __iter__(self) -> Iterator[Any]:
         _refuse_workers()
         while self._seen < self.feed.steps_in_epoch(self._epoch):
+            short = self._is_short()
             batches = self.feed.next_step()
             self._seen += 1  # before the batch is handed out: a state that is taken then is behind it
-            for batch in batches:
+            for batch in batches if not short else ():
                 yield self._convert(batch)
         self._epoch, self._seen = self._epoch + 1, 0
 
@@ -89,7 +100,18 @@ class TrainingData(IterableDataset):  # type: ignore[type-arg]
         """
         if not self.known:
             raise TypeError("a stream has no length that is known; `feed.steps_in_epoch()` estimates one")
-        return self.feed.steps_in_epoch(self._epoch)
+        steps = self.feed.steps_in_epoch(self._epoch)
+        return steps - self._left_over()
+
+    def _is_short(self) -> bool:
+        """Whether the next step is the epoch's last and has fewer windows than there are ranks."""
+        return self._seen + 1 == self.feed.steps_in_epoch(self._epoch) and self._left_over()
+
+    def _left_over(self) -> bool:
+        if self._even is None:
+            return False
+        feed, step, world = self._even
+        return 0 < feed.num_windows % step < world
 
     def state_dict(self) -> dict[str, Any]:
         """The place in the data."""

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from fastft.core import paths
 from fastft.core.errors import DataError
 from fastft.data.engine import engine
-from fastft.data.plan import make_plan, not_ignored, plain_sources
+from fastft.data.plan import make_plan, names_of, not_ignored, plain_sources
 from fastft.data.watch import Watch, tell_unused
 
 if TYPE_CHECKING:
     from fastft.config.kinds import Stage, TokenizerFiles
-    from fastft.config.schema import DataConfig
+    from fastft.config.schema import DataConfig, SourceConfig
     from fastft.core.events import Bus
 
 
@@ -86,20 +86,51 @@ def check(
             found(Finding(**finding))
 
     for part, sources in (("train", data.train), ("eval", data.eval)):
-        if not sources:
-            continue
-        tokens = tokenizer is not None
-        try:
-            plan = make_plan(data, sources, stage, tokenizer, **options, as_they_are=part == "eval")
-        except DataError:  # a source can't be used as a whole: the engine names it together with what else is wrong
-            tokens = False
-            plan = make_plan(data, sources, stage, None, **options, as_they_are=part == "eval")
-        progress = engine().Progress()
-        with Watch(progress, bus):
-            answer = engine().check(plan.json, progress, tell, tokens, plan.fallback)
-        found_sources = json.loads(answer)
         plain = plain_sources(sources, config_dir)
-        unused = not_ignored(plan.names, plain, [source["unused"] for source in found_sources])
-        tell_unused(unused, bus)
-        checked += [{"part": part, **each, "unused": unused.get(each["name"], [])} for each in found_sources]
+        # each by itself, so that one that can't be read hides nothing of the others
+        for name, source in zip(names_of(plain), plain, strict=True):
+            named = source.model_copy(update={"name": name})
+            try:
+                each = _check_source(data, named, stage, tokenizer, options, part == "eval", tell)
+            except DataError as error:
+                found(Finding(name, error.path, error.line, None, error.code, error.message, error.hint))
+                each = {**_UNREAD, "name": name, "bad": {error.code: 1}}
+            checked.append({"part": part, **each})
     return checked
+
+
+_UNREAD: dict[str, Any] = {
+    "format": None,
+    "guessed": False,
+    "files": 0,
+    "read": 0,
+    "bytes": 0,
+    "too_long": 0,
+    "unused": [],
+    "warnings": [],
+}
+"""What is known of a source that can't be read to its end."""
+
+
+def _check_source(
+    data: DataConfig,
+    source: SourceConfig,
+    stage: Stage,
+    tokenizer: TokenizerFiles | None,
+    options: dict[str, Any],
+    as_they_are: bool,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
+    tokens = tokenizer is not None
+    try:
+        plan = make_plan(data, [source], stage, tokenizer, **options, as_they_are=as_they_are)
+    except DataError:  # it can't be used as a whole: the engine says why as a finding
+        tokens = False
+        plan = make_plan(data, [source], stage, None, **options, as_they_are=as_they_are)
+    progress, bus = engine().Progress(), options["bus"]
+    with Watch(progress, bus):
+        answer = engine().check(plan.json, progress, tell, tokens, plan.fallback)
+    (checked,) = json.loads(answer)
+    unused = not_ignored(plan.names, [source], [checked["unused"]])
+    tell_unused(unused, bus)
+    return {**checked, "unused": unused.get(checked["name"], [])}

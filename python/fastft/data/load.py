@@ -27,6 +27,20 @@ if TYPE_CHECKING:
     from fastft.data._loadable import EvaluationData, TrainingData
 
 
+def _check(config: object, split: str, windows: int, rank: int, world: int) -> None:
+    """Refuse arguments that mean nothing, in the caller's words."""
+    from fastft.config.schema import RunConfig
+
+    if not isinstance(config, str | Path | RunConfig):
+        raise TypeError(f"config is a {type(config).__name__}; expected a path, or a config of `load_config`")
+    if split not in ("train", "eval"):
+        raise ValueError(f"split is {split!r}; expected 'train' or 'eval'")
+    if windows < 1:
+        raise ValueError(f"windows is {windows}; a batch has 1 or more")
+    if not 0 <= rank < world:
+        raise ValueError(f"there is no rank {rank} of {world}; the first is 0")
+
+
 def load(
     config: RunConfig | str | Path,
     overrides: Iterable[str] = (),
@@ -41,6 +55,10 @@ def load(
     bus: Bus | None = None,
 ) -> TrainingData | EvaluationData:
     """The rows of a config as batches of token ids; they are prepared first, unless `data.streaming` is set.
+
+    How long to train is the caller's: `epochs` and `steps` of the config have no effect here. With `world` > 1 every
+    rank gives as many training batches: the last windows of an epoch that are too few for all are left out of it
+    (the trainer, whose ranks share steps, uses them). Evaluation batches are dealt in turn, each once.
 
     Args:
         config: a TOML file, or a config made with `load_config`.
@@ -60,10 +78,12 @@ def load(
 
     Raises:
         ConfigError: with every problem of the file.
+        ValueError: `split`, `windows`, `rank` or `world` is impossible.
         DataError: nothing is left to train on, or a source can't be used; or there is no evaluation.
     """
     from fastft.data._loadable import EvaluationData, TrainingData, as_tensors
 
+    _check(config, split, windows, rank, world)
     folder = None
     if isinstance(config, str | Path):
         from fastft.config.load import load as read
@@ -100,7 +120,13 @@ def load(
                 shuffle=config.data.order != "none",
                 **share,
             )
-            return TrainingData(feed, known=True, convert=convert)
+            if feed.num_windows < world:
+                raise DataError(
+                    f"the data fills {feed.num_windows:,} windows, fewer than the {world:,} ranks",
+                    hint="lower `data.max_length`, or use fewer ranks",
+                    code="data.empty",
+                )
+            return TrainingData(feed, known=True, convert=convert, even=(feed, windows * world, world))
     if evaluation is None:
         raise DataError(
             "the config has no evaluation", hint="name `data.eval`, or set `eval.fraction`", code="data.no-eval"

@@ -85,7 +85,7 @@ def make_plan(
         ConfigError: the template can't be found, or an endpoint is wanted where nobody asks it.
     """
     sources = plain_sources(sources, config_dir)
-    names = _names(sources)
+    names = names_of(sources)
     located = [_located(source, config_dir, cache, bus) for source in sources]
     origins = tuple(found.origin for found in located)
     plan: dict[str, Any] = {
@@ -147,6 +147,9 @@ def _located(source: SourceConfig, config_dir: Path | None, cache: Path, bus: Bu
     if urls.is_elsewhere(source.path):
         return localize(source, cache=cache, bus=bus)
     path = locate(source.path, config_dir)
+    if "[" in path.name and not path.exists() and not any(letter in source.path for letter in "*?"):
+        hint = "a pattern knows `*`, `?` and `**`; for example `shard-*.jsonl`, or one source for each file"
+        raise DataError(f"`{source.path}`: `[...]` is no part of a pattern here", hint=hint, code="data.source")
     if path.is_dir():
         tell_left_out(path, bus)
     return Located(str(path))
@@ -266,7 +269,7 @@ def locate(path: str, config_dir: Path | None) -> Path:
     return config_dir / here
 
 
-def _names(sources: Sequence[SourceConfig]) -> tuple[str, ...]:
+def names_of(sources: Sequence[SourceConfig]) -> tuple[str, ...]:
     """What reports call the sources; equal names get numbers."""
     names: list[str] = []
     for source in sources:

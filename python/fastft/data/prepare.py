@@ -178,7 +178,13 @@ def _make(
         plan, asked = with_copies(plan, data, seed=seed, cache=cache, bus=bus)
     progress = engine().Progress()
     with Watch(progress, bus):
-        found = engine().prepare(plan.json, progress, plan.fallback)
+        try:
+            found = engine().prepare(plan.json, progress, plan.fallback)
+        except DataError as error:
+            if data.truncate != "error" or data.on_bad == "fail" or "E_TOO_LONG" not in error.code:
+                raise
+            hint = "it ends here because of `data.truncate`: choose another, or raise `data.max_length`"
+            raise DataError(error.message, hint=hint, code=error.code, path=error.path, line=error.line) from None
     folder = Path(found["folder"])
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     names = {
@@ -197,7 +203,7 @@ def _check(data: DataConfig, made: _Made, store: TokenStore | None, name: str) -
         first = json.loads((made.folder / "rejected.jsonl").read_text("utf-8").split("\n", 1)[0])
         raise DataError(
             first["reason"],
-            hint='with `data.on_bad = "quarantine"` such rows are set aside and listed',
+            hint=_on_bad_hint(first["code"]),
             code=f"data.{first['code']}",
             path=made.names.get(first["file"], first["file"]),
             line=first["line"],
@@ -210,13 +216,34 @@ def _check(data: DataConfig, made: _Made, store: TokenStore | None, name: str) -
             code="data.too-many-bad",
         )
     if total["used"] == 0 or store is None:
-        dropped = total["dropped"].get("too_long", 0)
-        raise DataError(
-            f"no row of `data.{name}` is left: {total['read']:,} read, {bad:,} can't be used"
-            f"{' (' + _by_code(total['quarantined']) + ')' if bad else ''}, {dropped:,} longer than `data.max_length`",
-            hint=f"see {made.folder / 'rejected.jsonl'}" if bad else "raise `data.max_length` or set `data.truncate`",
-            code="data.empty",
+        raise _nothing_left(made, total, name, bad)
+
+
+def _on_bad_hint(code: str) -> str:
+    if code == "E_TOO_LONG":
+        return "raise `data.max_length`, or choose another `data.truncate`"
+    return 'with `data.on_bad = "quarantine"` such rows are set aside and listed'
+
+
+def _nothing_left(made: _Made, total: dict[str, Any], name: str, bad: int) -> DataError:
+    """What became of the rows when none is left, and what would keep some."""
+    if not total["read"]:
+        files = ", ".join(f"`{file['path']}`" for file in made.manifest["files"][:3])
+        return DataError(
+            f"there is no row in the files of `data.{name}`: {files}", hint="are they complete?", code="data.empty"
         )
+    filtered, dropped = total.get("filtered", {}), total["dropped"].get("too_long", 0)
+    parts = [f"{total['read']:,} read"]
+    parts += [f"{bad:,} can't be used ({_by_code(total['quarantined'])})"] if bad else []
+    parts += [f"{sum(filtered.values()):,} left out by rules ({_by_code(filtered)})"] if filtered else []
+    parts += [f"{dropped:,} longer than `data.max_length`"] if dropped else []
+    if filtered and sum(filtered.values()) >= max(bad, dropped):
+        hint = f"loosen the rules of `data.clean`; each row is listed in {made.folder / 'left_out.jsonl'}"
+    elif bad >= dropped:
+        hint = f"see {made.folder / 'rejected.jsonl'}"
+    else:
+        hint = "raise `data.max_length` or set `data.truncate`"
+    return DataError(f"no row of `data.{name}` is left: {', '.join(parts)}", hint=hint, code="data.empty")
 
 
 def _by_code(counts: dict[str, int]) -> str:
@@ -251,16 +278,24 @@ def _rejected(made: _Made) -> bytes:
     return "".join(renamed).encode()
 
 
+_SHOWN = ("messages", "prompt", "completion", "instruction", "input", "output", "text", "chosen", "rejected")
+
+
+def _inline(found: dict[str, Any]) -> str:
+    """A format as a table of TOML with the columns that it is known by."""
+    kept = {key: found[key] for key in ("kind", *_SHOWN) if found.get(key)}
+    return "{" + ", ".join(f"{key} = {json.dumps(value)}" for key, value in kept.items()) + "}"
+
+
 def _tell(made: _Made, bus: Bus, out: Path | None) -> None:
     """Say what the user should know of rows, formats and cuts."""
     for source in made.manifest["sources"]:
         if source["guessed"]:
-            names = ", ".join(f"{key} = {value}" for key, value in source["format"].items() if key != "kind")
             bus.emit(
                 Warned(
                     "data.format-found",
                     f"source `{source['name']}` is read as `{source['format']['kind']}`, found from its first rows",
-                    hint=f"name it with `format` to be sure ({names})",
+                    hint=f"name it to be sure: format = {_inline(source['format'])}",
                 )
             )
     if not made.cached:  # who finds the store was told when it was made

@@ -159,7 +159,16 @@ def commit(job: Job) -> list[str]:
     keys = []
     for name in ("", EVAL) if job.config.data.eval else ("",):
         place = job.folder / name
-        key = engine().commit_shards(str(place))
+        try:
+            key = engine().commit_shards(str(place))
+        except DataError as error:
+            if error.code != "data.store" or (place / MANIFEST).is_file():
+                raise
+            raise DataError(
+                f"not all shards of `{job.folder}` are done: {error.message.rpartition(': ')[2]}",
+                hint=f"run those that are missing, `fastft data run {job.folder} --shard I/N`; what is done stays",
+                code="data.shards-missing",
+            ) from error
         target = paths.cache_folder() / "tokens" / key
         if not (target / MANIFEST).is_file():
             with contextlib.suppress(FileExistsError), paths.new_folder(target) as work:

@@ -45,6 +45,8 @@ def command(
     if out is not None:
         publish(prepared, out)
     books = summary(loaded, prepared, cost)
+    if out is not None:
+        books["store"] = str(out)
     if as_json:
         console.out_json(books)
         return

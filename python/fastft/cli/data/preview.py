@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from fastft.cli.options import config_argument, json_option, set_option
 from fastft.core.errors import DataError
 from fastft.core.events import Bus
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
 
 @click.command("preview")
 @config_argument
@@ -25,6 +28,9 @@ def command(config: Path, overrides: tuple[str, ...], rows: int, as_json: bool) 
 
     Trained text is green; where there is no colour it stands between >> and <<. With --json: one
     object a line with source, row, text, ids and trained (0 or 1 for each id).
+
+    Rows are shown whole: what `data.clean`, `data.dedup` and `data.augment` would change or leave out is not, and a
+    row that is longer than `data.max_length` says so.
     """
     from fastft.config.load import load
     from fastft.data import preview as preview_rows
@@ -53,11 +59,20 @@ def command(config: Path, overrides: tuple[str, ...], rows: int, as_json: bool) 
             trained = sum(map(int, row.trained))
             console.out(console.style(f"{row.source}, row {row.row}", "bold", console.stdout()))
             console.out(painted(row.ids, row.trained, decode))
-            console.out(console.style(f"{len(row.ids)} tokens, {trained} trained", "dim", console.stdout()) + "\n")
+            length = loaded.config.data.max_length
+            long = (
+                f", longer than max_length = {length:,}: {loaded.config.data.truncate}" if len(row.ids) > length else ""
+            )
+            console.out(
+                console.style(f"{len(row.ids)} tokens, {trained} trained{long}", "dim", console.stdout()) + "\n"
+            )
+    changed = [name for name in ("clean", "decontaminate", "dedup", "augment") if getattr(loaded.config.data, name)]
+    if changed and not as_json:
+        console.say(f"shown as they were before {', '.join(f'`data.{name}`' for name in changed)}")
     if not shown:
         raise DataError(
             "no row of any source can be used",
-            hint="the reasons stand above; `fastft data check` lists them all",
+            hint="the reasons stand above; `fastft data check --tokens --all` lists them all",
             code="data.empty",
         )
 
@@ -73,10 +88,15 @@ def painted(ids: Sequence[int], trained: Sequence[Any], decode: Any) -> str:
     parts, begin = [], 0
     for end in range(1, len(ids) + 1):
         if end == len(ids) or bool(trained[end]) != bool(trained[begin]):
-            text = decode(list(ids[begin:end]))
+            text = printable(decode(list(ids[begin:end])))
             parts.append(_marked(text) if trained[begin] else text)
             begin = end
     return "".join(parts)
+
+
+def printable(text: str) -> str:
+    """The text with control characters written out, so that no row moves the cursor or clears the screen."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def _marked(text: str) -> str:

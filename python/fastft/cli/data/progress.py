@@ -57,10 +57,13 @@ def line(event: DataProgress) -> str:
     """Part done, rows and tokens, speeds, time left; what is not known yet is left out."""
     seconds = max(event.seconds, 1e-9)
     done = min(event.bytes_read / event.total_bytes, 1.0) if event.total_bytes else 0.0
+    if event.total_bytes and not event.rows and not event.bytes_read:
+        return f"looking at the files or for duplicates, {format_seconds(event.seconds)} so far"
     parts = [f"{done:4.0%}"] if event.total_bytes else []
     parts.append(f"{format_count(event.rows)} rows")
     parts.append(f"{format_count(event.rows / seconds)} rows/s")
-    parts.append(f"{event.bytes_read / seconds / 1e6:.1f} MB/s")
+    if event.bytes_read:
+        parts.append(f"{event.bytes_read / seconds / 1e6:.1f} MB/s")
     if event.tokens:
         parts.append(f"{format_count(event.tokens)} tokens")
     if done > 0.01:

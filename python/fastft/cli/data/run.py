@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from fastft.cli import console
 from fastft.cli.data.progress import Progress
 from fastft.core import env
 from fastft.core.events import Bus
@@ -31,9 +32,11 @@ def command(store: Path, shard: str | None, count: int | None) -> None:
     job = shards.Job.read(store)
     progress = Progress()
     try:
-        shards.run(job, tokenizer_files(job.config.model), index, of, bus=Bus([progress]))
+        rows, tokens, _ = shards.run(job, tokenizer_files(job.config.model), index, of, bus=Bus([progress]))
     finally:
         progress.close()
+    done = f"{rows:,} rows, {tokens:,} tokens" if rows else "nothing was left to do"
+    console.say(f"shard {index} of {of}: {done}")
 
 
 def chosen(shard: str | None, count: int | None) -> tuple[int, int]:
