@@ -98,6 +98,10 @@ def test_3_a_dry_run_tells_config_books_and_plan_and_leaves_no_run(
     assert (told["steps"], told["data"]["books"]["total"]["used"]) == (4, 19)
     assert not (place / "planned").exists()
     assert not (place / "runs").exists()
+    code, out, err = run(capsys, "train", "run.toml", "--dry-run", "--set", "data.streaming=true")
+    assert code == 0, err
+    assert "about" in next(line for line in out.splitlines() if line.startswith("steps "))
+    assert any(line.split()[:3] == ["rows", "alpaca", "1"] for line in out.splitlines())
 
 
 def test_4_training_ends_with_a_run(capsys: pytest.CaptureFixture[str], place: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from test_train import SignalAt, config, final, same
 
+from fastft import data
 from fastft.core.errors import Preempted, ResumeError
 from fastft.core.events import Bus
 from fastft.run import dry_run, load_run, train
@@ -64,3 +65,32 @@ def test_another_number_of_lanes_is_another_run(tiny: Path, many: Path, tmp_path
     with pytest.raises(ResumeError, match=r"data\.lanes"):
         train(config(tiny, many, data__streaming=True, data__lanes=3), out=tmp_path / "run", bus=Bus())
     assert torch.isfinite(torch.tensor(load_run(tmp_path / "run").history[-1]["loss"]))
+
+
+@pytest.mark.parametrize(("factor", "warns"), [(1.0, False), (0.4, True), (2.5, True)])
+def test_training_ends_with_the_rows_whatever_was_expected(
+    tiny: Path, many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factor: float, warns: bool
+) -> None:
+    exact = dry_run(config(tiny, many, steps=None, data__shuffle="block", data__lanes=2))["steps"]
+
+    class Heard:
+        codes: list[str] = []  # noqa: RUF012
+
+        def emit(self, event: Any) -> None:
+            if event.event == "warned":
+                self.codes.append(event.code)
+
+        def close(self) -> None: ...
+
+    Heard.codes = []
+    monkeypatch.setattr(data.Stream, "estimate", lambda stream: {"windows": 4 * exact * factor, "tokens": 1.0})
+    run = config(tiny, many, steps=None, checkpoint__every=1000, **STREAM)
+    if warns:
+        with pytest.raises(Preempted):
+            train(run, out=tmp_path / "run", bus=Bus([SignalAt(exact * 3 // 4)]))
+    train(run, out=tmp_path / "run", bus=Bus([Heard()]))
+    record = load_run(tmp_path / "run").record
+    assert (record["progress"]["step"], record["total_steps"]) == (exact, exact)
+    assert ("run.length-estimate" in Heard.codes) == warns
+    events = load_run(tmp_path / "run").history
+    assert events[-1]["total_steps"] == exact

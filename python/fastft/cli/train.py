@@ -76,6 +76,8 @@ def _heading(text: str) -> str:
 def books_table(data: dict[str, Any]) -> str:
     """One line a source and one for all: how many rows were read, and what became of them."""
     books = data["books"]
+    if "sources" not in books:
+        return _streamed_table(data)
     formats = {source["name"]: source["format"]["kind"] for source in data["sources"]}
     header = ["source", "format", "read", "used", "set aside", "dropped", "filtered", "tokens", "trained"]
     names = [name for name in formats if name in books["sources"]]
@@ -85,6 +87,18 @@ def books_table(data: dict[str, Any]) -> str:
     empty = [column for column in range(len(header)) if column > 3 and not any(row[column] for row in rows)]
     keep = [column for column in range(len(header)) if column not in empty]
     return console.table([[row[column] for column in keep] for row in rows], [header[column] for column in keep])
+
+
+def _streamed_table(data: dict[str, Any]) -> str:
+    """One line a source whose rows are read while they are trained on: nobody has counted them."""
+    from fastft.core.units import format_bytes
+
+    rows = [
+        [source["name"], source["format"]["kind"], str(len(source["files"])), format_bytes(total)]
+        for source in data["sources"]
+        for total in [sum(file["bytes"] for file in source["files"])]
+    ]
+    return console.table(rows, ["source", "format", "files", "size"])
 
 
 def _books_row(name: str, kind: str, books: dict[str, Any]) -> list[str]:
@@ -101,7 +115,7 @@ def _plan_rows(told: dict[str, Any]) -> list[list[str]]:
     device = f"{plan['device']} ({plan['device_name']}), {plan['dtype']}"
     rows = [
         ["device", device if plan["world"] == 1 else f"{plan['world']} x {device}"],
-        ["steps", f"{told['steps']:,}, {told['steps_in_epoch']:,} an epoch"],
+        ["steps", _steps(told)],
         ["a step", f"{_many(plan['windows_per_step'], 'window')}, at most {plan['tokens_per_step']:,} tokens"],
         ["a pass", f"{_many(plan['micro'], 'window')}, {_many(plan['accumulation'], 'pass')} a step and process"],
     ]
@@ -112,6 +126,11 @@ def _plan_rows(told: dict[str, Any]) -> list[list[str]]:
             ["memory", f"about {format_bytes(plan['estimated_bytes'])} of {format_bytes(plan['memory_bytes'])}"]
         )
     return rows
+
+
+def _steps(told: dict[str, Any]) -> str:
+    about = "about " if told["estimated"] else ""
+    return f"{about}{told['steps']:,}, {about}{told['steps_in_epoch']:,} an epoch"
 
 
 def _many(count: int, noun: str) -> str:

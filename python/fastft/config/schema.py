@@ -111,10 +111,12 @@ class DataConfig(Section):
     """Order of rows in an epoch: `global` over all rows; `block` within some megabytes from places all over the data,
     as streaming does; `none` as they are in the files. Absent means `global`, and `block` when streaming."""
     streaming: bool = False
-    """Make tokens while training, without a pass over the data before; the order is that of `shuffle = "block"`."""
+    """Make tokens while training, without a pass over the data before; the order is that of `shuffle = "block"`. An
+    epoch ends when its rows do, so that the number of steps told before is an estimate. Each process makes all tokens
+    and keeps its part."""
     lanes: Annotated[int, Field(ge=1, le=1024)] = 8
-    """Streams that windows of `block` order come from in turn. Each process reads the lanes it needs: let the number
-    of processes divide them."""
+    """Streams that windows of `block` order come from in turn, each from a part of the data: more mix better, and hold
+    more of it in memory."""
     thinking: Literal["keep", "strip", "mask_empty"] = "mask_empty"
     """Thinking blocks in answers: `keep` trains them as they are printed; `mask_empty` all but empty ones, which would
     teach not to think; `strip` removes them before the template sees the row."""

@@ -23,6 +23,10 @@ class Feed(Protocol):
     def epoch(self) -> float:
         """How often the data was seen."""
 
+    @property
+    def epochs_done(self) -> int:
+        """Epochs that are over."""
+
     def next_step(self) -> list[Batch]:
         """The next batch, in a list."""
 
@@ -84,7 +88,7 @@ class TrainingData(IterableDataset):  # type: ignore[type-arg]
 
     def __iter__(self) -> Iterator[Any]:
         _refuse_workers()
-        while self._seen < self.feed.steps_in_epoch(self._epoch):
+        while self.feed.epochs_done <= self._epoch:
             short = self._is_short()
             batches = self.feed.next_step()
             self._seen += 1  # before the batch is handed out: a state that is taken then is behind it

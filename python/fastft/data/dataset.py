@@ -179,6 +179,11 @@ class Batches:
         return self._epoch + self._step / self.steps_in_epoch(self._epoch)
 
     @property
+    def epochs_done(self) -> int:
+        """Epochs that are over."""
+        return self._epoch
+
+    @property
     def num_windows(self) -> int:
         """Windows of an epoch."""
         return len(self._windows())

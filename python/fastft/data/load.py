@@ -110,7 +110,7 @@ def load(
         evaluation = rows.eval
         if split == "train" and config.data.order == "block":
             stream = Stream(rows.plan, BlockOrder.of(config.data, config.seed), store=rows.train)
-            return TrainingData(StreamBatches(stream, **share), known=False, convert=convert)
+            return TrainingData(StreamBatches(stream, **share), known=True, convert=convert)
         if split == "train":
             feed = Batches(
                 rows.train,

@@ -1,14 +1,17 @@
 """The block order: batches without a pass over the data before, and the same ones from a token store.
 
 Windows come from *lanes* in turn (`rust/pipeline/src/stream`): the order is a function of (files, options, seed),
-a place in it is where each lane's group of documents began, and a process reads the lanes it needs. An epoch ends
-in each lane by itself, so its number of steps is an estimate, made from the first documents.
+and a place in it is where each lane's group of documents began. An epoch ends when all lanes are through with their
+rows; its last step may be smaller, as in every other order. Of a token store its number of steps is counted, of files
+that are read now it is an estimate until they were read. Every rank makes all windows and keeps its own, since only
+the rows themselves say where a lane ends.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -92,6 +95,7 @@ class Stream:
         options = order.json(plan.mix)
         native = None if store is None else store.native
         self.native = engine().Stream(plan.json, options, plan.fallback, native, ranked)
+        self.live = store is None
         self.lanes = int(self.native.lanes)
         self.key = str(self.native.key)
         parts = [self.key if store is None else store.key, "" if store is None else store.side, options]
@@ -102,6 +106,11 @@ class Stream:
         found: dict[str, float] = json.loads(self.native.estimate())
         return found
 
+    def count(self, epoch: int) -> int | None:
+        """Windows of an epoch; None when only reading all of it can tell."""
+        found = self.native.count(epoch)
+        return None if found is None else int(found)
+
     def books(self) -> dict[str, Any] | None:
         """What became of the rows that were read so far; None when they come from a store."""
         text = self.native.books()
@@ -110,6 +119,8 @@ class Stream:
 
 class StreamBatches:
     """One rank's view of a stream, step after step, over epochs for ever; see `Batches`.
+
+    Each epoch has each row as often as the mixture says, and its last step has the windows that are left.
 
     Args:
         stream: the windows.
@@ -134,12 +145,22 @@ class StreamBatches:
             raise ValueError(f"rank {rank} of {world}")
         self._stream, self._windows_per_step, self._micro = stream, windows_per_step, micro
         self._rank, self._world, self._ledger = rank, world, ledger
-        self._step = 0
+        self._epoch, self._step = 0, 0
+        self._counted: dict[int, int] = {}
         self._estimate: dict[str, float] | None = None
 
+    @property
+    def known(self) -> bool:
+        """Whether the number of steps is exact."""
+        return not self._stream.live
+
     def steps_in_epoch(self, epoch: int = 0) -> int:
-        """Optimizer steps of an epoch, about; the same for every epoch, start and rank."""
-        return max(1, round(self.estimate["windows"] / self._windows_per_step))
+        """Optimizer steps of an epoch: counted with a store, and otherwise about, the same for every epoch."""
+        if not self.known:
+            return max(1, round(self.estimate["windows"] / self._windows_per_step))
+        if epoch not in self._counted:
+            self._counted[epoch] = max(1, -(-(self._stream.count(epoch) or 0) // self._windows_per_step))
+        return self._counted[epoch]
 
     @property
     def estimate(self) -> dict[str, float]:
@@ -150,36 +171,51 @@ class StreamBatches:
 
     @property
     def epoch(self) -> float:
-        """How often the data was seen, about."""
-        return self._step / self.steps_in_epoch()
+        """How often the data was seen; within an epoch of unknown length about."""
+        return self._epoch + min(self._step / self.steps_in_epoch(self._epoch), 1 - 1e-6)
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs that are over."""
+        return self._epoch
+
+    def reached(self, epochs: float) -> bool:
+        """Whether so many epochs are over; of a part of one, by the estimate."""
+        whole = int(epochs)
+        if self._epoch != whole:
+            return self._epoch > whole
+        part = epochs - whole
+        return not part or self._step >= math.ceil(part * self.steps_in_epoch(whole) - 1e-9)
 
     def next_step(self) -> list[Batch]:
-        """The micro-batches of this rank for the next optimizer step."""
+        """The micro-batches of this rank for the next optimizer step; none on a small last step, perhaps."""
         begin = self._step * self._windows_per_step
-        places = range(begin, begin + self._windows_per_step)
-        groups = [places[at : at + self._micro] for at in range(0, len(places), self._micro)]
+        offsets = range(self._windows_per_step)
+        groups = [offsets[at : at + self._micro] for at in range(0, len(offsets), self._micro)]
         mine = groups[self._rank :: self._world]
-        wanted = [place for group in mine for place in group]
-        taken = self._stream.native.take(wanted)
+        wanted = [offset for group in mine for offset in group]
+        taken, passed, over = self._stream.native.take(self._windows_per_step, wanted)
         batches, at = [], 0
         for group in mine:
-            batches.append(assemble(taken, list(range(at, at + len(group))), tuple(group)))
-            at += len(group)
-        self._step += 1
+            here = [offset for offset in group if offset < passed]
+            if here:
+                places = list(range(at, at + len(here)))
+                batches.append(assemble(taken, places, tuple(begin + offset for offset in here)))
+                at += len(here)
+        self._epoch, self._step = (self._epoch + 1, 0) if over else (self._epoch, self._step + 1)
         if self._ledger is not None:
             self._ledger.look(self._stream)
         return batches
 
     def state_dict(self) -> dict[str, Any]:
-        """The place in the data as this rank knows it: exact for the lanes that it reads."""
-        lanes = json.loads(self._stream.native.state(self._step * self._windows_per_step))
-        return {"version": 2, "order": self._order(), "step": self._step, "lanes": lanes}
+        """The place in the data, which is the same for all ranks."""
+        stream = json.loads(self._stream.native.state())
+        return {"version": 3, "order": self._order(), "epoch": self._epoch, "step": self._step, "stream": stream}
 
     @staticmethod
     def merged(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """The place in the data of all ranks together: for each lane, from a rank that reads it."""
-        lanes = [max(each, key=lambda lane: lane["first"]) for each in zip(*(s["lanes"] for s in states), strict=True)]
-        return {**states[0], "lanes": lanes}
+        """The place in the data of all ranks together, which each knows."""
+        return dict(states[0])
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go to a place in the data; the number of ranks and `micro` may have changed.
@@ -187,14 +223,14 @@ class StreamBatches:
         Raises:
             ResumeError: the place is in other data, or in another order.
         """
-        if state.get("version") != 2 or state.get("order") != self._order():
+        if state.get("version") != 3 or state.get("order") != self._order():
             raise ResumeError(
                 "the checkpoint's place is in other data or in another order of it",
                 hint="data, `max_length`, packing, batch size, lanes and seed have to be those of the checkpoint",
                 code="run.resume-data",
             )
-        self._stream.native.load(json.dumps(state["lanes"]))
-        self._step = int(state["step"])
+        self._stream.native.load(json.dumps(state["stream"]))
+        self._epoch, self._step = int(state["epoch"]), int(state["step"])
 
     def _order(self) -> str:
         return f"{self._stream.fingerprint}-{self._windows_per_step}"

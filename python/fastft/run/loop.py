@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from fastft.run.strategies import Strategy
 
 
+_ESTIMATE_OFF = 0.03
+"""Part of the steps that an estimate may be wrong by before a warning says so."""
+
+
 class Feed(Protocol):
     """What the loop asks of the data: `fastft.data.Batches`."""
 
@@ -82,7 +86,8 @@ class Loop:
     """One run's loop; `restore` puts it where a checkpoint was, `run` goes to the end.
 
     Attributes:
-        total: optimizer steps of the whole run.
+        total: optimizer steps of the whole run; with `over` about so many, and exact when the run is over.
+        over: whether the run is, where only the data's end tells.
         evaluation: gives this rank's evaluation batches anew at each call; None without evaluation rows.
         facts: what a checkpoint says of its run: `config`, `config_key`, `data_key`.
         folder: where checkpoints go.
@@ -98,6 +103,7 @@ class Loop:
     bus: Bus
     folder: Path
     total: int
+    over: Callable[[], bool] | None = None
     evaluation: Callable[[], Iterable[Batch]] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     signals: Signals = field(default_factory=Signals)
@@ -114,6 +120,7 @@ class Loop:
         self._schedule = self.config.schedule or _default_schedule()
         self._metrics: tuple[str, ...] | None = None
         self._saved_step: int | None = None
+        self._expected = self.total
 
     def restore(self, saved: checkpoint.Checkpoint) -> None:
         """Go on from a checkpoint: weights, optimizer, place in the data, random generators.
@@ -148,9 +155,9 @@ class Loop:
             if self.progress.owed:
                 raise self._preempted()
             self._note_score(score)
-        while self.progress.step < self.total:
+        while not self._is_over():
             self._step()
-            last = self.progress.step == self.total
+            last = self._is_over()
             score = self._evaluate() if self._due(self.config.eval.every, last) else None
             # Asked of all ranks together: a signal may have reached only some of them.
             stop = self.strategy.sum([float(self.signals.received is not None)])[0] > 0
@@ -158,7 +165,29 @@ class Loop:
                 self._save(score)
             if stop and (not last or self.progress.owed):
                 raise self._preempted()
+        self._tell_length()
         return self.progress
+
+    def _is_over(self) -> bool:
+        return self.progress.step >= self.total if self.over is None else self.over()
+
+    def _stretch(self) -> None:
+        """Where only the data's end tells the last step, correct `total` by the step whose batches were just drawn."""
+        if self.over is not None:
+            step = self.progress.step + 1
+            self.total = step if self.over() else max(self._expected, step + 1)
+
+    def _tell_length(self) -> None:
+        step = self.progress.step
+        if self.over is not None and abs(step - self._expected) > max(1, _ESTIMATE_OFF * step):
+            self.bus.emit(
+                Warned(
+                    "run.length-estimate",
+                    f"the rows came to {step:,} steps, and {self._expected:,} were expected from a part of them: each "
+                    "row was used, but the learning rate followed the expected number",
+                    hint='with `data.streaming = false` and `data.shuffle = "block"` the number is exact',
+                )
+            )
 
     def _preempted(self) -> Preempted:
         return Preempted(
@@ -177,6 +206,7 @@ class Loop:
         progress, begun = self.progress, time.perf_counter()
         rng.seed_step(self.config.seed, progress.step, self.strategy.rank)
         batches = self.feed.next_step()
+        self._stretch()
         total = torch.zeros((), dtype=torch.float64, device=self._device)
         metrics: dict[str, torch.Tensor] = {}
         weight = 0.0

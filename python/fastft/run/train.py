@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -102,7 +102,8 @@ def road(job: Job, out: Path | None, how: str, signals: Signals, texts: Mapping[
         rows = _prepare(job, folder if session.leader else None)
         session.note(data={"key": rows.key, "books": rows.books, "sources": rows.sources, "seconds": rows.seconds})
         batches = _batches(job, plan, rows, folder)
-        if isinstance(batches, data.StreamBatches):
+        over = _until(config, batches)
+        if isinstance(batches, data.StreamBatches) and not batches.known:
             session.note(epoch_estimate=batches.estimate)
         total = total_steps(config, batches.steps_in_epoch)
         session.note_plan(plan, total)
@@ -112,7 +113,8 @@ def road(job: Job, out: Path | None, how: str, signals: Signals, texts: Mapping[
             saved = _resume.agreed(session.start, strategy, out, how)
             if saved is not None:
                 _resume.require_same_data(saved, rows.key)
-                _resume.require_ahead(saved, total)
+                if over is None:
+                    _resume.require_ahead(saved, total)
             begun = time.perf_counter()
             rng.seed_all(rng.derive("start", config.seed))  # new weights are the same on every rank
             loaded = models.load(
@@ -133,6 +135,7 @@ def road(job: Job, out: Path | None, how: str, signals: Signals, texts: Mapping[
                 bus=session.bus,
                 folder=folder / "checkpoints",
                 total=total,
+                over=over,
                 evaluation=partial(_evaluation, config, plan, rows) if rows.eval is not None else None,
                 facts={
                     "config": _resume.values(config),
@@ -149,6 +152,7 @@ def road(job: Job, out: Path | None, how: str, signals: Signals, texts: Mapping[
             )
             with signals.deferred():
                 loop.run()
+                session.note_plan(plan, loop.total)
                 if session.leader:
                     _save_final(config, model, loaded, folder)
                     _plot(session.run)
@@ -176,6 +180,7 @@ def dry_run(config: RunConfig, *, source: Path | None = None, bus: Bus | None = 
         "data": {"key": rows.key, "cached": rows.cached, "books": rows.books, "sources": rows.sources},
         "steps_in_epoch": batches.steps_in_epoch(0),
         "steps": total,
+        "estimated": isinstance(batches, data.StreamBatches) and not batches.known,
         "plan": plan.with_steps(total).record(),
     }
 
@@ -246,8 +251,8 @@ def _batches(job: Job, plan: Plan, rows: Prepared | Streamed, folder: Path | Non
         "world": plan.world,
     }
     if isinstance(rows, data.Streamed):
-        # Ranks read different lanes, and each lists the bad rows of its own.
-        ledger_folder = None if folder is None else folder / ("data" if plan.rank == 0 else f"data/rank-{plan.rank}")
+        # Every rank reads all rows, so that one list has them.
+        ledger_folder = None if folder is None or plan.rank > 0 else folder / "data"
         bus = job.bus if plan.rank == 0 else Bus()
         ledger = data.Ledger(ledger_folder, config.data.max_bad_fraction, bus)
         return data.StreamBatches(rows.stream, ledger=ledger, **share)
@@ -262,6 +267,13 @@ def _batches(job: Job, plan: Plan, rows: Prepared | Streamed, folder: Path | Non
         shuffle=config.data.order != "none",
         **share,
     )
+
+
+def _until(config: RunConfig, batches: Batches | StreamBatches) -> Callable[[], bool] | None:
+    """Whether the run is over, where that is known only when the data ends."""
+    if config.steps is not None or isinstance(batches, data.Batches) or batches.known:
+        return None
+    return partial(batches.reached, config.epochs)
 
 
 def _evaluation(config: RunConfig, plan: Plan, rows: Prepared | Streamed) -> Iterable[Batch]:

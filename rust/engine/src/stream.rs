@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fastft_pipeline::plan::Plan;
 use fastft_pipeline::stream::files::Files;
 use fastft_pipeline::stream::live::Live;
-use fastft_pipeline::stream::stored::Stored;
-use fastft_pipeline::stream::{self, Backend, LaneState, Options, Shelf};
+use fastft_pipeline::stream::stored::{Lengths, Stored};
+use fastft_pipeline::stream::{self, Backend, Options, Shelf, State};
 use fastft_pipeline::{EngineError, batch};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyIndexError;
@@ -45,17 +45,22 @@ impl Stream {
         let opened = py.detach(|| {
             let plan = Plan::from_json(plan)?;
             let options: Options = serde_json::from_str(options)?;
+            let mut lengths = None;
             let (backend, live, units, key): (Arc<dyn Backend>, _, _, _) = if let Some(store) = store {
                 let files = Files::open(&plan, &options)?;
                 let (units, key) = (files.units(), files.key.clone());
-                let stored = Stored::new(Arc::clone(&store.inner), store.documents.clone(), &files)?;
-                (Arc::new(stored), None, units, key)
+                let stored =
+                    Arc::new(Stored::new(Arc::clone(&store.inner), store.documents.clone(), &files)?);
+                lengths = Some(Arc::new(Lengths(Arc::clone(&stored))) as Arc<dyn Backend>);
+                (stored, None, units, key)
             } else {
                 let live = Arc::new(Live::open(plan.clone(), &options, |plan| encoder(plan, fallback))?);
                 let (units, key) = (live.units(), live.key().to_owned());
                 (Arc::clone(&live) as Arc<dyn Backend>, Some(live), units, key)
             };
-            Ok::<_, EngineError>((stream::Stream::new(backend, units, options), live, key, plan))
+            let made = stream::Stream::new(backend, units, options);
+            let made = lengths.iter().fold(made, stream::Stream::with_lengths);
+            Ok::<_, EngineError>((made, live, key, plan))
         });
         let (inner, live, key, plan) = opened.map_err(|error| errors::to_python(py, error))?;
         let ranked = ranked || store.is_some_and(|store| store.ranked);
@@ -80,9 +85,16 @@ impl Stream {
         found.map_err(|error| errors::to_python(py, error))
     }
 
-    /// The windows at these places, which have to rise from call to call; waits until they are made.
+    /// How many windows an epoch has; None when only reading all of it can tell.
+    fn count(&self, py: Python<'_>, epoch: u64) -> PyResult<Option<u64>> {
+        py.detach(|| self.lock().count(epoch)).map_err(|error| errors::to_python(py, error))
+    }
+
+    /// Go `count` windows on, or to the end of the epoch, and take those at `offsets`, which rise; waits
+    /// until they are made. Returns what was taken, how many windows were passed, and whether the epoch
+    /// is over.
     #[allow(clippy::needless_pass_by_value, reason = "extracted from Python by value")]
-    fn take(&self, py: Python<'_>, places: Vec<u64>) -> PyResult<Taken> {
+    fn take(&self, py: Python<'_>, count: u64, offsets: Vec<u64>) -> PyResult<(Taken, u64, bool)> {
         let mut signal = None;
         let mut pause = || {
             #[allow(clippy::redundant_closure, reason = "for any lifetime")]
@@ -92,35 +104,27 @@ impl Stream {
         };
         let taken = py.detach(|| {
             let mut inner = self.lock();
-            let lanes = u64::from(inner.lanes());
-            inner.want(places.iter().filter_map(|place| u32::try_from(place % lanes).ok()));
-            let mut taken = Taken { shelf: Shelf::default(), windows: Vec::new(), ranked: self.ranked };
-            for &place in &places {
-                let Some((group, number)) = inner.window(place, &mut pause)? else {
-                    return Err(EngineError::Cancelled);
-                };
-                let begin = taken.shelf.documents.len();
-                let documents =
-                    group.window(number).iter().map(|&at| group.shelf.documents[at as usize].clone());
-                taken.shelf.documents.extend(documents);
-                taken.windows.push((begin, taken.shelf.documents.len()));
+            let before = inner.state();
+            let taken = self.advance(&mut inner, count, &offsets, &mut pause);
+            if taken.is_err() {
+                inner.load(before); // who asks again gets the same
             }
-            Ok(taken)
+            taken
         });
         taken.map_err(|error| signal.unwrap_or_else(|| errors::to_python(py, error)))
     }
 
-    /// Where the lanes are when `place` is the next window, as JSON.
-    fn state(&self, py: Python<'_>, place: u64) -> PyResult<String> {
-        let state = py.detach(|| self.lock().state(place));
+    /// Where the next window is, as JSON.
+    fn state(&self, py: Python<'_>) -> PyResult<String> {
+        let state = py.detach(|| self.lock().state());
         serde_json::to_string(&state).map_err(|error| errors::to_python(py, error.into()))
     }
 
     /// Go to where lanes were.
     fn load(&self, py: Python<'_>, state: &str) -> PyResult<()> {
-        let states: Vec<LaneState> =
+        let state: State =
             serde_json::from_str(state).map_err(|error| errors::to_python(py, error.into()))?;
-        py.detach(|| self.lock().load(states)); // who holds the lock may wait for the interpreter
+        py.detach(|| self.lock().load(state)); // who holds the lock may wait for the interpreter
         Ok(())
     }
 
@@ -158,6 +162,33 @@ impl Stream {
 impl Stream {
     fn lock(&self) -> std::sync::MutexGuard<'_, stream::Stream> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn advance(
+        &self,
+        inner: &mut stream::Stream,
+        count: u64,
+        offsets: &[u64],
+        pause: &mut dyn FnMut() -> bool,
+    ) -> Result<(Taken, u64, bool), EngineError> {
+        let ahead = u32::try_from(count).unwrap_or(u32::MAX).min(inner.lanes());
+        inner.want(0..ahead);
+        let mut taken = Taken { shelf: Shelf::default(), windows: Vec::new(), ranked: self.ranked };
+        let mut wanted = offsets.iter().peekable();
+        for offset in 0..count {
+            let next = inner.window(pause)?.ok_or(EngineError::Cancelled)?;
+            if wanted.next_if_eq(&&offset).is_some() {
+                let begin = taken.shelf.documents.len();
+                let shelf = &next.group.shelf.documents;
+                let documents = next.group.window(next.number).iter().map(|&at| shelf[at as usize].clone());
+                taken.shelf.documents.extend(documents);
+                taken.windows.push((begin, taken.shelf.documents.len()));
+            }
+            if next.last {
+                return Ok((taken, offset + 1, true));
+            }
+        }
+        Ok((taken, count, false))
     }
 }
 

@@ -7,6 +7,8 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8};
 use flate2::read::MultiGzDecoder;
@@ -108,6 +110,54 @@ impl Read for Whole {
         }
         self.left -= read as u64;
         Ok(read)
+    }
+}
+
+/// Packed bytes after which the size of the whole is told from that of a part.
+const SAMPLE: u64 = 4 << 20;
+/// Unpacked bytes after which it is told from what there is.
+const SAMPLE_TEXT: u64 = 1 << 28;
+
+/// About how many bytes a file has unpacked; exact where it is not packed, or small.
+///
+/// # Errors
+/// When it can't be opened. Where it is damaged reading it will say.
+pub fn unpacked_bytes(file: &DataFile) -> Result<u64, SourceError> {
+    if file.compression == Compression::None {
+        return Ok(file.bytes);
+    }
+    let read = Arc::new(AtomicU64::new(0));
+    let plain = Counted { input: Whole { file: open(file)?, left: file.bytes }, read: Arc::clone(&read) };
+    let mut unpacked = unpack(plain, file.compression)
+        .map_err(|error| SourceError::Io { path: file.shown.clone(), error })?;
+    let mut block = vec![0; 1 << 16];
+    let (mut text, mut packed, mut behind) = (0u64, 0u64, None);
+    while text < SAMPLE_TEXT && behind.is_none_or(|(_, packed)| packed < SAMPLE) {
+        let Ok(count @ 1..) = unpacked.read(&mut block) else { return Ok(text) };
+        text += count as u64;
+        // Packed bytes are read in large blocks: when the next is read, those before it were used up.
+        let now = read.load(Ordering::Relaxed);
+        if now > packed && packed > 0 {
+            behind = Some((text, packed));
+        }
+        packed = now;
+    }
+    let (text, packed) = behind.unwrap_or((text, packed));
+    let whole = u128::from(text) * u128::from(file.bytes) / u128::from(packed.max(1));
+    Ok(u64::try_from(whole).unwrap_or(u64::MAX))
+}
+
+/// Counts what is read.
+struct Counted {
+    input: Whole,
+    read: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.input.read(into)?;
+        self.read.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
     }
 }
 

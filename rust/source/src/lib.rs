@@ -25,6 +25,7 @@ mod window;
 pub use detect::{BOM, Detected, detect, detect_as};
 pub use error::SourceError;
 pub use files::{expand, expand_told};
+pub use input::unpacked_bytes;
 pub use layout::{Compression, DataFile, Layout, TextUnit};
 pub use map::FileMap;
 pub use rows::{Chunk, Chunks, MAX_ROW_BYTES, Row};

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::{Mutex, PoisonError};
 
-use fastft_source::{Chunks, DataFile, Span, count_lines, read, spans};
+use fastft_source::{Chunks, DataFile, Span, count_lines, read, spans, unpacked_bytes};
 use serde_json::{Value, json};
 
 use super::{Options, Unit};
@@ -23,6 +23,11 @@ const UNITS_A_LANE: u64 = 4;
 const END_BYTES: u64 = 1 << 16;
 /// Bytes of a chunk of rows.
 const CHUNK_BYTES: usize = 1 << 16;
+
+/// Files of a source whose text is measured; those after them are taken to be alike.
+const MEASURED_FILES: usize = 8;
+/// Bytes up to which the rows of a file are read to measure them.
+const MEASURED_BYTES: u64 = 4 << 20;
 
 /// One file and where it is cut.
 pub struct OneFile {
@@ -44,7 +49,7 @@ pub struct Files {
 }
 
 impl Files {
-    /// Find and cut the files of a plan; none is read whole.
+    /// Find and cut the files of a plan; none that is large is read whole.
     ///
     /// The key knows a file by its size and the 64 KB at both its ends.
     ///
@@ -101,6 +106,21 @@ impl Files {
         (0..).zip(plan.sources.iter().zip(&self.opened)).map(source).collect()
     }
 
+    /// About how much text the rows of some files of a source have, and the bytes of these files.
+    fn measure(&self, source: u32) -> Result<(u64, u64), EngineError> {
+        let (mut text, mut packed) = (0u64, 0u64);
+        let files = self.files.iter().filter(|file| file.input.source == source);
+        for file in files.take(MEASURED_FILES) {
+            let mut size = unpacked_bytes(&file.input.data)?;
+            if size.max(file.input.data.bytes) <= MEASURED_BYTES {
+                size = file.rows_bytes().unwrap_or(size); // what is damaged is told when it is trained on
+            }
+            text = text.saturating_add(size);
+            packed = packed.saturating_add(file.input.data.bytes);
+        }
+        Ok((text.max(1), packed.max(1)))
+    }
+
     /// Cut the files of a source.
     fn cut(&mut self, source: u32, limit: Option<u64>, options: &Options) -> Result<(), EngineError> {
         let inputs = self.files.iter().map(|file| &file.input).filter(|input| input.source == source);
@@ -108,26 +128,35 @@ impl Files {
         let least = LEAST_BYTES.min(options.unit_bytes);
         let target =
             (size / (UNITS_A_LANE * u64::from(options.lanes))).clamp(least, options.unit_bytes.max(1));
+        for file in &mut self.files {
+            if file.input.source == source {
+                file.spans = spans(&file.input.data, target)?;
+            }
+        }
+        let (text, packed) = self.measure(source)?;
         let mut left = limit;
         for (number, file) in (0u32..).zip(&mut self.files) {
             if file.input.source != source || left == Some(0) {
                 continue;
             }
-            file.spans = spans(&file.input.data, target)?;
+            let cut_anywhere = matches!(file.spans.first(), Some(Span::Bytes { .. }));
             for piece in 0..file.pieces() {
                 let bytes = bytes_of(&file.input.data, &file.spans[piece as usize], file.spans.len());
                 let mut unit = Unit { source, file: number, piece, part: (0, 1), rows: u64::MAX, bytes };
                 if let Some(left) = &mut left {
                     // the first rows only: this much has to be cut to know where they end
-                    let mut rows = 0;
+                    let (mut rows, mut size) = (0, 0);
                     for chunk in file.read(piece)? {
-                        rows += chunk?.rows.len() as u64;
+                        let chunk = chunk?;
+                        rows += chunk.rows.len() as u64;
+                        size += chunk.rows.iter().map(|row| chunk.bytes(row).len() as u64).sum::<u64>();
                         if rows >= *left {
                             break;
                         }
                     }
                     unit.rows = rows.min(*left);
-                    unit.bytes = if rows > *left { bytes * *left / rows.max(1) } else { bytes };
+                    let part = u128::from(size) * u128::from(unit.rows) / u128::from(rows.max(1));
+                    unit.bytes = u64::try_from(part).unwrap_or(u64::MAX);
                     *left -= unit.rows;
                 }
                 if unit.rows == 0 || bytes == 0 {
@@ -136,6 +165,10 @@ impl Files {
                 // a file that can be read from its beginning only is read by each lane for its share of the rows
                 let parts =
                     if file.is_cut() { 1 } else { (unit.bytes / target).clamp(1, u64::from(options.lanes)) };
+                if limit.is_none() && !cut_anywhere {
+                    let scaled = u128::from(unit.bytes) * u128::from(text) / u128::from(packed);
+                    unit.bytes = u64::try_from(scaled).unwrap_or(u64::MAX).max(1);
+                }
                 #[allow(clippy::cast_possible_truncation, reason = "at most the number of lanes")]
                 for part in 0..parts as u32 {
                     let bytes = unit.bytes / parts;
@@ -159,6 +192,18 @@ impl OneFile {
     /// When the file can't be read.
     pub fn read(&self, piece: u32) -> Result<Chunks, EngineError> {
         Ok(read(&self.input.data, &self.spans[piece as usize], CHUNK_BYTES)?)
+    }
+
+    /// Bytes of all its rows.
+    fn rows_bytes(&self) -> Result<u64, EngineError> {
+        let mut size = 0;
+        for piece in 0..self.pieces() {
+            for chunk in self.read(piece)? {
+                let chunk = chunk?;
+                size += chunk.rows.iter().map(|row| chunk.bytes(row).len() as u64).sum::<u64>();
+            }
+        }
+        Ok(size)
     }
 
     /// Lines before a piece.

@@ -5,14 +5,16 @@
 //! so that each has about as many bytes. A lane draws documents from its units (from each source by its
 //! share, where sources take turns), shuffles a *group* of them, packs it by best fit and gives its
 //! windows in a keyed order; groups begin with a few windows and grow, so that the first batch comes
-//! soon. Window `p` of the whole comes from lane `p mod L`, and each lane goes on into its next epoch by
-//! itself. So the order is a function of (units, options, seed); where the documents come from, from
-//! files that are read now or from a store, makes no difference; and a process opens the lanes it needs
-//! and no others.
+//! soon. Windows of the whole come from the lanes in turn. A lane that is through with the epoch is left out
+//! until all are: then the epoch is over, and each row came as often as the mixture says. Who reads a part of
+//! the windows only has to make all groups nevertheless, since where a lane ends is known from its rows alone.
+//! So the order is a function of (units, options, seed); where the documents come from, from files that are
+//! read now or from a store, makes no difference.
 //!
 //! A place in a lane is where its group began: epoch, group, and for each source the pass, unit and row.
 //! To go on there, the group is made again.
 
+mod count;
 pub mod deal;
 mod estimate;
 mod feed;
@@ -25,7 +27,7 @@ mod windows;
 
 pub use estimate::Estimate;
 pub use lane::{Cursor, Group, Place};
-pub use windows::{LaneState, Stream};
+pub use windows::{LaneState, Next, State, Stream};
 
 use std::sync::Arc;
 

@@ -59,8 +59,12 @@ impl Stored {
         Ok(Self { store, groups, documents, pieces })
     }
 
-    fn item(&self, head: u32) -> Item {
+    fn item(&self, head: u32, bare: bool) -> Item {
         let document = |document: u32| {
+            if bare {
+                let length = self.store.lengths()[document as usize] as usize;
+                return Tokenized { ids: vec![0; length], ..Tokenized::default() };
+            }
             let mut ids = Vec::new();
             self.store.ids(document).for_each(|_, id| ids.push(id));
             Tokenized {
@@ -74,8 +78,23 @@ impl Stored {
     }
 }
 
+/// The same documents without what is in them: nothing is read but their lengths.
+pub struct Lengths(pub Arc<Stored>);
+
+impl Backend for Lengths {
+    fn open(self: Arc<Self>, unit: &Unit, from: u64, _: bool) -> Result<Box<dyn Reader>, EngineError> {
+        Ok(Box::new(Arc::clone(&self.0).reader(unit, from, true)))
+    }
+}
+
 impl Backend for Stored {
     fn open(self: Arc<Self>, unit: &Unit, from: u64, _: bool) -> Result<Box<dyn Reader>, EngineError> {
+        Ok(Box::new(self.reader(unit, from, false)))
+    }
+}
+
+impl Stored {
+    fn reader(self: Arc<Self>, unit: &Unit, from: u64, bare: bool) -> StoredReader {
         let range = self.pieces.get(&(unit.file, unit.piece)).cloned().unwrap_or_default();
         let (part, parts) = unit.part;
         // Rows by themselves: documents of one row stand together.
@@ -95,7 +114,7 @@ impl Backend for Stored {
         }
         rows.drain(..usize::try_from(from).unwrap_or(usize::MAX).min(rows.len()));
         let each = (unit.bytes, tokens.max(1));
-        Ok(Box::new(StoredReader { rows: rows.into_iter(), each, stored: self }))
+        StoredReader { rows: rows.into_iter(), each, stored: self, bare }
     }
 }
 
@@ -104,6 +123,8 @@ struct StoredReader {
     rows: std::vec::IntoIter<(u64, Range<usize>)>,
     /// Bytes and tokens of the unit.
     each: (u64, u64),
+    /// Whether only lengths are wanted.
+    bare: bool,
 }
 
 impl Reader for StoredReader {
@@ -114,7 +135,7 @@ impl Reader for StoredReader {
         while size < tokens.max(1) {
             let Some((row, range)) = self.rows.next() else { break };
             let heads = stored.documents[range].iter().filter(|head| stored.groups.size(**head) > 0);
-            let items: Vec<Item> = heads.map(|&head| stored.item(head)).collect();
+            let items: Vec<Item> = heads.map(|&head| stored.item(head, self.bare)).collect();
             let length: u64 = items.iter().flatten().map(|document| document.ids.len() as u64).sum();
             size += length;
             made.push(RowItems { row, bytes: length * self.each.0 / self.each.1, items });

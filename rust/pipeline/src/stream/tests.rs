@@ -67,9 +67,14 @@ fn stream(rows: &[u64], sources: &[u32], lanes: u32, mixing: Mixing, seed: u64) 
     Stream::new(Arc::new(Fake { rows: rows.to_vec() }), units, options)
 }
 
-/// Documents of a window, as their first two ids.
-fn documents(stream: &mut Stream, place: u64) -> Vec<(u32, u32, u8)> {
-    let (group, number) = stream.window(place, &mut || false).unwrap().unwrap();
+/// Documents of the next window, as their first two ids.
+fn documents(stream: &mut Stream) -> Vec<(u32, u32, u8)> {
+    window(stream).0
+}
+
+/// Documents of the next window, and whether the epoch ends with it.
+fn window(stream: &mut Stream) -> (Vec<(u32, u32, u8)>, bool) {
+    let Next { group, number, last } = stream.window(&mut || false).unwrap().unwrap();
     let tokens: usize =
         group.window(number).iter().map(|&at| group.shelf.documents[at as usize].ids.len()).sum();
     assert!(tokens <= 64);
@@ -77,7 +82,19 @@ fn documents(stream: &mut Stream, place: u64) -> Vec<(u32, u32, u8)> {
         let document = &group.shelf.documents[at as usize];
         (document.ids[0], document.ids[1], document.rank)
     };
-    group.window(number).iter().map(name).collect()
+    (group.window(number).iter().map(name).collect(), last)
+}
+
+/// Windows of an epoch that begins here.
+fn epoch(stream: &mut Stream) -> Vec<Vec<(u32, u32, u8)>> {
+    let mut windows = Vec::new();
+    loop {
+        let (documents, last) = window(stream);
+        windows.push(documents);
+        if last {
+            return windows;
+        }
+    }
 }
 
 const MIXINGS: [Mixing; 4] =
@@ -94,16 +111,16 @@ proptest! {
         let sources: Vec<u32> = (0..).take(rows.len()).map(|unit| unit % 3).collect();
         let new = || stream(&rows, &sources, lanes, MIXINGS[mixing], seed);
         let mut whole = new();
-        let want: Vec<_> = (0..cut + 60).map(|place| documents(&mut whole, place)).collect();
+        let want: Vec<_> = (0..cut + 60).map(|_| documents(&mut whole)).collect();
         let mut broken = new();
-        for place in 0..cut {
-            documents(&mut broken, place);
+        for _ in 0..cut {
+            documents(&mut broken);
         }
-        let state = serde_json::to_string(&broken.state(cut)).unwrap();
+        let state = serde_json::to_string(&broken.state()).unwrap();
         let mut resumed = new();
         resumed.load(serde_json::from_str(&state).unwrap());
         for place in cut..cut + 60 {
-            prop_assert_eq!(&documents(&mut resumed, place), &want[usize::try_from(place).unwrap()]);
+            prop_assert_eq!(&documents(&mut resumed), &want[usize::try_from(place).unwrap()]);
         }
     }
 
@@ -119,43 +136,35 @@ proptest! {
             want.extend(all.map(|document| (document.ids[0], document.ids[1], document.rank)));
         }
         prop_assume!(!want.is_empty());
-        let mut seen = Vec::new();
-        for lane in 0..u64::from(one.lanes()) {
-            for place in (lane..).step_by(usize::try_from(one.lanes()).unwrap()) {
-                let (group, _) = one.window(place, &mut || false).unwrap().unwrap();
-                if group.start.epoch > 0 {
-                    break;
-                }
-                let window = documents(&mut one, place);
+        want.sort_unstable();
+        for _ in 0..3 {
+            let windows = epoch(&mut one);
+            for window in &windows {
                 for (at, document) in window.iter().enumerate() {
                     if document.2 > 0 {
                         prop_assert_eq!((window[at - 1].0, window[at - 1].1), (document.0, document.1));
                     }
                 }
-                seen.extend(window);
             }
-        }
-        // a lane whose first epoch had nothing begins with a later one
-        if seen.len() >= want.len() {
+            let mut seen = windows.concat();
             seen.sort_unstable();
-            want.sort_unstable();
-            prop_assert_eq!(seen, want);
+            prop_assert_eq!(&seen, &want);
         }
     }
 
     #[test]
-    fn lanes_that_others_read_are_not_missed(
-        rows in prop::collection::vec(5u64..60, 8..16), seed: u64, world in 1u64..5,
+    fn epochs_have_as_many_windows_as_are_counted(
+        rows in prop::collection::vec(1u64..60, 3..12), lanes in 1u32..5, mixing in 0usize..4, seed: u64,
     ) {
-        let sources = vec![0; rows.len()];
-        let new = || stream(&rows, &sources, 4, Mixing::Concat, seed);
-        let mut whole = new();
-        let want: Vec<_> = (0..120).map(|place| documents(&mut whole, place)).collect();
-        for rank in 0..world {
-            let mut part = new();
-            for place in (rank..120).step_by(usize::try_from(world).unwrap()) {
-                prop_assert_eq!(&documents(&mut part, place), &want[usize::try_from(place).unwrap()]);
-            }
+        let sources: Vec<u32> = (0..).take(rows.len()).map(|unit| unit % 3).collect();
+        let lengths: Arc<dyn Backend> = Arc::new(Fake { rows: rows.clone() });
+        let mut one = stream(&rows, &sources, lanes, MIXINGS[mixing], seed).with_lengths(&lengths);
+        prop_assume!(one.window(&mut || false).is_ok());
+        one.load(State::default());
+        let counts: Vec<u64> = (0..3).map(|number| one.count(number).unwrap().unwrap()).collect();
+        prop_assume!(counts.iter().all(|count| *count > 0));
+        for count in counts {
+            prop_assert_eq!(epoch(&mut one).len() as u64, count);
         }
     }
 }
@@ -166,12 +175,10 @@ fn shares_hold_within_one_percent_over_many_documents() {
     let sources: Vec<u32> = (0..24).map(|unit| unit % 3).collect();
     let mut one = stream(&rows, &sources, 8, Mixing::AllExhausted, 3);
     let mut counts = [0u32; 3];
-    let mut place = 0;
     while counts.iter().sum::<u32>() < 100_000 {
-        for (unit, _, _) in documents(&mut one, place) {
+        for (unit, _, _) in documents(&mut one) {
             counts[unit as usize % 3] += 1;
         }
-        place += 1;
     }
     let total = f64::from(counts.iter().sum::<u32>());
     for (count, want) in counts.iter().zip([1.0 / 6.0, 3.0 / 6.0, 2.0 / 6.0]) {
@@ -183,18 +190,11 @@ fn shares_hold_within_one_percent_over_many_documents() {
 fn the_state_is_small_and_the_estimate_near() {
     let mut one = stream(&[500; 40], &[0; 40], 8, Mixing::Concat, 1);
     let estimate = one.estimate().unwrap();
-    let mut place = 0;
-    loop {
-        let (group, _) = one.window(place, &mut || false).unwrap().unwrap();
-        if group.start.epoch > 0 {
-            break;
-        }
-        place += 1;
-    }
+    let windows = epoch(&mut one).len();
     #[allow(clippy::cast_precision_loss)]
-    let off = estimate.windows / place as f64;
-    assert!((0.93..1.07).contains(&off), "{estimate:?} for {place}");
-    assert!(serde_json::to_string(&one.state(place)).unwrap().len() < 1500);
+    let off = estimate.windows / windows as f64;
+    assert!((0.93..1.07).contains(&off), "{estimate:?} for {windows}");
+    assert!(serde_json::to_string(&one.state()).unwrap().len() < 1500);
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn another_seed_or_epoch_is_another_order_and_none_is_the_order_of_the_data() {
     let mut orders: Vec<Vec<_>> = Vec::new();
     for seed in [1, 2] {
         let mut one = stream(&[300; 8], &[0; 8], 4, Mixing::Concat, seed);
-        orders.push((0..40).map(|place| documents(&mut one, place)).collect());
+        orders.push((0..40).map(|_| documents(&mut one)).collect());
     }
     assert_ne!(orders[0], orders[1]);
     let units: Vec<Unit> = (0..3)
@@ -219,7 +219,7 @@ fn another_seed_or_epoch_is_another_order_and_none_is_the_order_of_the_data() {
     };
     let mut plain = Stream::new(Arc::new(Fake { rows: vec![50; 3] }), units, options);
     assert_eq!(plain.lanes(), 1);
-    let seen: Vec<_> = (0..100).flat_map(|place| documents(&mut plain, place)).collect();
+    let seen: Vec<_> = epoch(&mut plain).concat();
     assert!(seen.is_sorted_by_key(|document| (document.0, document.1)));
 }
 
@@ -227,14 +227,14 @@ fn another_seed_or_epoch_is_another_order_and_none_is_the_order_of_the_data() {
 fn data_without_a_document_is_an_error_and_no_endless_search() {
     let empty = |mixing| {
         let mut one = stream(&[0; 6], &[0, 1, 2, 0, 1, 2], 2, mixing, 1);
-        one.window(0, &mut || false).unwrap_err().to_string()
+        one.window(&mut || false).err().unwrap().to_string()
     };
     for mixing in MIXINGS {
         assert!(empty(mixing).contains("no row to train on"));
     }
     // one source without rows among others is left out
     let mut one = stream(&[40, 0, 40, 40, 0, 40], &[0, 1, 2, 0, 1, 2], 2, Mixing::AllExhausted, 1);
-    assert!((0..50).flat_map(|place| documents(&mut one, place)).all(|document| document.0 % 3 != 1));
+    assert!((0..50).flat_map(|_| documents(&mut one)).all(|document| document.0 % 3 != 1));
 }
 
 #[test]
@@ -244,8 +244,12 @@ fn a_state_at_the_end_of_all_numbers_goes_on_or_is_told() {
         let cursor = Cursor { pass: u64::MAX, unit: u32::MAX, row: u64::MAX, item: u32::MAX };
         let place =
             Place { epoch: u64::MAX, group: u64::MAX, credits: vec![i64::MAX; 2], cursors: vec![cursor; 2] };
-        stream.load(vec![LaneState { place, first: 0 }]);
-        let found = stream.window(0, &mut || false);
+        stream.load(State {
+            epoch: u64::MAX,
+            turn: u32::MAX,
+            lanes: vec![LaneState { place, given: u64::MAX }],
+        });
+        let found = stream.window(&mut || false);
         assert!(!matches!(found, Err(EngineError::Worker(_))), "{mixing:?}: a thread panicked");
     }
 }

@@ -1,4 +1,4 @@
-//! The stream of windows: lanes in turn, each with its next group made ahead by a thread.
+//! The stream of windows: lanes in turn, each with its next group made ahead by a thread, epoch after epoch.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,6 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use serde::{Deserialize, Serialize};
 
+use super::count::Count;
 use super::estimate::{Estimate, estimate};
 use super::lane::{Group, Lane, Place};
 use super::{Backend, Options, Unit};
@@ -18,8 +19,29 @@ use crate::error::EngineError;
 pub struct LaneState {
     /// Where its group begins.
     pub place: Place,
-    /// Number, in the lane, of the group's first window.
-    pub first: u64,
+    /// Windows of the group that were given.
+    pub given: u64,
+}
+
+/// Where a stream is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Epoch of the whole.
+    pub epoch: u64,
+    /// The lane whose turn it is.
+    pub turn: u32,
+    /// Of each lane; one that is missing is at the beginning.
+    pub lanes: Vec<LaneState>,
+}
+
+/// A window.
+pub struct Next {
+    /// The group that has it.
+    pub group: Arc<Group>,
+    /// Its number there.
+    pub number: usize,
+    /// Whether the epoch ends with it.
+    pub last: bool,
 }
 
 /// Bytes below which one lane is enough, for each lane.
@@ -30,8 +52,10 @@ type Made = Result<Group, EngineError>;
 struct Open {
     groups: Receiver<Made>,
     current: Option<Arc<Group>>,
-    /// Number, in the lane, of the current group's first window.
-    first: u64,
+    /// Windows of the current group that were given.
+    given: u64,
+    /// Whether another group is being made.
+    asked: bool,
 }
 
 enum Request {
@@ -47,7 +71,10 @@ pub struct Stream {
     lanes: u32,
     opened: BTreeMap<u32, Open>,
     resumed: Vec<LaneState>,
+    epoch: u64,
+    turn: u32,
     requests: Sender<Request>,
+    count: Option<Count>,
 }
 
 impl Stream {
@@ -59,7 +86,15 @@ impl Stream {
         let (requests, inbox) = unbounded();
         let (shared, pieces, chosen) = (Arc::clone(&backend), Arc::clone(&units), Arc::clone(&options));
         std::thread::spawn(move || make(&shared, &pieces, &chosen, lanes, &inbox));
-        Self { backend, units, options, lanes, opened: BTreeMap::new(), resumed: Vec::new(), requests }
+        let (opened, resumed) = (BTreeMap::new(), Vec::new());
+        Self { backend, units, options, lanes, opened, resumed, epoch: 0, turn: 0, requests, count: None }
+    }
+
+    /// The same, whose epochs can be counted: `lengths` has documents of the same lengths, and reads none.
+    #[must_use]
+    pub fn with_lengths(mut self, lengths: &Arc<dyn Backend>) -> Self {
+        self.count = Some(Count::new(lengths, &self.units, &self.options, self.lanes));
+        self
     }
 
     /// Lanes that there are: no more than the data is worth.
@@ -73,49 +108,98 @@ impl Stream {
     /// # Errors
     /// When the first documents can't be read.
     pub fn estimate(&self) -> Result<Estimate, EngineError> {
-        estimate(&self.backend, &self.units, &self.options, self.lanes)
+        estimate(&self.backend, &self.units, &self.options)
     }
 
-    /// Go to a place; lanes that have no state there begin at the beginning and skip what was seen.
-    pub fn load(&mut self, states: Vec<LaneState>) {
-        self.opened.clear();
-        self.resumed = states;
-    }
-
-    /// The group that has window `place` of the whole, and its number there; None when `pause` says to stop.
+    /// How many windows an epoch has; None when only reading all of it can tell.
     ///
-    /// Windows of a lane can only be had in order.
+    /// # Errors
+    /// When there is no document at all.
+    pub fn count(&mut self, epoch: u64) -> Result<Option<u64>, EngineError> {
+        self.count.as_mut().map(|count| count.windows(epoch)).transpose()
+    }
+
+    /// Go to a place; lanes that have no state there begin at the beginning.
+    pub fn load(&mut self, state: State) {
+        self.opened.clear();
+        (self.epoch, self.turn, self.resumed) = (state.epoch, state.turn % self.lanes, state.lanes);
+    }
+
+    /// Where the next window is.
+    #[must_use]
+    pub fn state(&self) -> State {
+        let state = |lane: u32| match self.opened.get(&lane) {
+            Some(Open { current: Some(group), given, .. }) if *given < group.windows.len() as u64 => {
+                LaneState { place: group.start.clone(), given: *given }
+            }
+            Some(Open { current: Some(group), .. }) => LaneState { place: group.next.clone(), given: 0 },
+            _ => self.resumed.get(lane as usize).cloned().unwrap_or_default(),
+        };
+        State { epoch: self.epoch, turn: self.turn, lanes: (0..self.lanes).map(state).collect() }
+    }
+
+    /// The next window; None when `pause` says to stop.
+    ///
+    /// Lanes take turns, and one that is through with the epoch is left out until all are.
     ///
     /// # Errors
     /// When documents can't be read.
-    pub fn window(
-        &mut self,
-        place: u64,
-        pause: &mut dyn FnMut() -> bool,
-    ) -> Result<Option<(Arc<Group>, usize)>, EngineError> {
-        #[allow(clippy::cast_possible_truncation, reason = "less than the number of lanes")]
-        let lane = (place % u64::from(self.lanes)) as u32;
-        let wanted = place / u64::from(self.lanes);
-        let gone = || EngineError::Worker(format!("lane {lane}"));
-        let open = match self.opened.entry(lane) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                let LaneState { place, first } = self.resumed.get(lane as usize).cloned().unwrap_or_default();
-                let (sender, groups) = unbounded();
-                self.requests.send(Request::Open(lane, place, sender)).map_err(|_| gone())?;
-                entry.insert(Open { groups, current: None, first })
+    pub fn window(&mut self, pause: &mut dyn FnMut() -> bool) -> Result<Option<Next>, EngineError> {
+        let lane = loop {
+            match self.following(pause)? {
+                None => return Ok(None),
+                Some(Some(lane)) => break lane,
+                // No lane has anything in this epoch, as when each has but rows that can't be used.
+                Some(None) => self.epoch = self.upcoming(),
             }
         };
+        let Some(Open { current: Some(group), given, .. }) = self.opened.get_mut(&lane) else {
+            return Err(gone(lane));
+        };
+        let (group, number) = (Arc::clone(group), crate::order::to_usize(*given));
+        *given += 1;
+        self.turn = (lane + 1) % self.lanes;
+        let Some(following) = self.following(pause)? else { return Ok(None) };
+        let last = following.is_none();
+        if last {
+            (self.epoch, self.turn) = (self.epoch.saturating_add(1), 0);
+        }
+        Ok(Some(Next { group, number, last }))
+    }
+
+    /// The lane that has the next window of this epoch, if one has; None when `pause` says to stop.
+    fn following(&mut self, pause: &mut dyn FnMut() -> bool) -> Result<Option<Option<u32>>, EngineError> {
+        for step in 0..self.lanes {
+            let lane = (self.turn + step) % self.lanes;
+            match self.goes_on(lane, pause)? {
+                None => return Ok(None),
+                Some(true) => return Ok(Some(Some(lane))),
+                Some(false) => {}
+            }
+        }
+        Ok(Some(None))
+    }
+
+    /// Whether a lane has a window left in this epoch; None when `pause` says to stop.
+    fn goes_on(&mut self, lane: u32, pause: &mut dyn FnMut() -> bool) -> Result<Option<bool>, EngineError> {
+        self.want([lane]);
+        let open = self.opened.get_mut(&lane).ok_or_else(|| gone(lane))?;
         loop {
             if let Some(group) = &open.current {
-                let number = wanted.checked_sub(open.first).ok_or_else(gone)?;
-                if number < group.windows.len() as u64 {
-                    return Ok(Some((Arc::clone(group), crate::order::to_usize(number))));
+                if open.given < group.windows.len() as u64 {
+                    return Ok(Some(group.start.epoch <= self.epoch));
                 }
+                if group.next.epoch > self.epoch {
+                    return Ok(Some(false));
+                }
+            }
+            if !open.asked {
+                self.requests.send(Request::Next(lane)).map_err(|_| gone(lane))?;
+                open.asked = true;
             }
             let made = match open.groups.recv_timeout(Duration::from_millis(50)) {
                 Ok(made) => made?,
-                Err(RecvTimeoutError::Disconnected) => return Err(gone()),
+                Err(RecvTimeoutError::Disconnected) => return Err(gone(lane)),
                 Err(RecvTimeoutError::Timeout) => {
                     if pause() {
                         return Ok(None);
@@ -123,45 +207,43 @@ impl Stream {
                     continue;
                 }
             };
-            let behind = open.current.as_ref().map_or(0, |group| group.windows.len() as u64);
-            open.first = open.first.saturating_add(behind);
+            if open.current.is_some() {
+                open.given = 0;
+            }
+            // The next epoch is not begun before it is wanted: perhaps there is none.
+            open.asked = made.next.epoch == made.start.epoch;
+            if open.asked {
+                self.requests.send(Request::Next(lane)).map_err(|_| gone(lane))?;
+            }
             open.current = Some(Arc::new(made));
-            self.requests.send(Request::Next(lane)).map_err(|_| gone())?;
         }
+    }
+
+    /// The first epoch after this one that a lane has something in.
+    fn upcoming(&self) -> u64 {
+        let groups = self.opened.values().filter_map(|open| Some((open.current.as_ref()?, open.given)));
+        let epochs = groups.map(|(group, given)| {
+            let through = given >= group.windows.len() as u64;
+            if through { group.next.epoch } else { group.start.epoch }
+        });
+        epochs.min().unwrap_or(self.epoch).max(self.epoch.saturating_add(1))
     }
 
     /// Have the first group of these lanes made ahead.
     pub fn want(&mut self, lanes: impl IntoIterator<Item = u32>) {
         for lane in lanes {
             if !self.opened.contains_key(&lane) {
-                let LaneState { place, first } = self.resumed.get(lane as usize).cloned().unwrap_or_default();
+                let LaneState { place, given } = self.resumed.get(lane as usize).cloned().unwrap_or_default();
                 let (sender, groups) = unbounded();
                 let _ = self.requests.send(Request::Open(lane, place, sender));
-                self.opened.insert(lane, Open { groups, current: None, first });
+                self.opened.insert(lane, Open { groups, current: None, given, asked: true });
             }
         }
     }
+}
 
-    /// Where each lane is when `place` is the next window of the whole; lanes that were not opened here
-    /// are where they were when the stream was loaded.
-    #[must_use]
-    pub fn state(&self, place: u64) -> Vec<LaneState> {
-        let state = |lane: u32| {
-            let before = self.resumed.get(lane as usize).cloned().unwrap_or_default();
-            let Some(Open { current: Some(group), first, .. }) = self.opened.get(&lane) else {
-                return before;
-            };
-            let lanes = u64::from(self.lanes);
-            let seen = place.saturating_add(lanes - 1 - u64::from(lane)) / lanes;
-            let end = first.saturating_add(group.windows.len() as u64);
-            if seen < end {
-                LaneState { place: group.start.clone(), first: *first }
-            } else {
-                LaneState { place: group.next.clone(), first: end }
-            }
-        };
-        (0..self.lanes).map(state).collect()
-    }
+fn gone(lane: u32) -> EngineError {
+    EngineError::Worker(format!("lane {lane}"))
 }
 
 /// As many lanes as asked for, if each has some text; one where rows keep their order.
