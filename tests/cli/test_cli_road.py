@@ -100,7 +100,7 @@ def test_3_a_dry_run_tells_config_books_and_plan_and_leaves_no_run(
     assert not (place / "runs").exists()
     code, out, err = run(capsys, "train", "run.toml", "--dry-run", "--set", "data.streaming=true")
     assert code == 0, err
-    assert "about" in next(line for line in out.splitlines() if line.startswith("steps "))
+    assert "steps   4, about " in out
     assert any(line.split()[:3] == ["rows", "alpaca", "1"] for line in out.splitlines())
 
 

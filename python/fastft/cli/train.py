@@ -130,7 +130,8 @@ def _plan_rows(told: dict[str, Any]) -> list[list[str]]:
 
 def _steps(told: dict[str, Any]) -> str:
     about = "about " if told["estimated"] else ""
-    return f"{about}{told['steps']:,}, {about}{told['steps_in_epoch']:,} an epoch"
+    steps = f"{told['steps']:,}" if told["config"].get("steps") else f"{about}{told['steps']:,}"
+    return f"{steps}, {about}{told['steps_in_epoch']:,} an epoch"
 
 
 def _many(count: int, noun: str) -> str:
