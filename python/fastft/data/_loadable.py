@@ -109,7 +109,7 @@ class TrainingData(IterableDataset):  # type: ignore[type-arg]
 
     def _is_short(self) -> bool:
         """Whether the next step is the epoch's last and has fewer windows than there are ranks."""
-        return self._seen + 1 == self.feed.steps_in_epoch(self._epoch) and self._left_over()
+        return self._left_over() and self._seen + 1 == self.feed.steps_in_epoch(self._epoch)
 
     def _left_over(self) -> bool:
         if self._even is None:

@@ -58,7 +58,8 @@ def load(
 
     How long to train is the caller's: `epochs` and `steps` of the config have no effect here. With `world` > 1 every
     rank gives as many training batches: the last windows of an epoch that are too few for all are left out of it
-    (the trainer, whose ranks share steps, uses them). Evaluation batches are dealt in turn, each once.
+    (the trainer, whose ranks share steps, uses them). In the block order, streamed or not, every row is
+    used instead, and in the last step a rank may have a batch less, or none. Evaluation batches are dealt in turn, each once.
 
     Args:
         config: a TOML file, or a config made with `load_config`.
