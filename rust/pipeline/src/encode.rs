@@ -9,11 +9,15 @@
 //! blocks says itself what the answers are, and is believed; `encode/prefix.rs` finds and proves
 //! them for others, and a row of which an answer can't be proven is refused. A token is trained if
 //! it shares a byte with an answer; whitespace behind the last added token (the end of the turn) is
-//! not. `encode/targets.rs` says which messages are trained and how strongly.
+//! not. Of another role's message that says it is trained, its text and what ends it are.
+//! `encode/targets.rs` says which messages are trained and how strongly.
 //!
 //! One row may be several documents: each answer of a ranked row is one, behind the whole prompt.
 
 mod control;
+mod losses;
+#[cfg(test)]
+mod losses_tests;
 mod noted;
 mod options;
 mod prefix;
@@ -102,6 +106,7 @@ pub struct Encoder {
     bos_id: Option<u32>,
     eos_id: Option<u32>,
     options: EncodeOptions,
+    losses: losses::Losses,
     counters: Counters,
 }
 
@@ -153,6 +158,7 @@ impl Encoder {
             bos_id,
             eos_id,
             options,
+            losses: losses::Losses::default(),
             counters: Counters::default(),
         })
     }
@@ -288,8 +294,8 @@ impl Encoder {
     }
 
     /// The rendering and its answers. As in `apply_chat_template`, `content` that is null is left
-    /// out. A template that refuses that, or prints no calls then, is asked again with the row as it
-    /// stands and with the changes of `repairs.rs`.
+    /// out. A template that refuses that, or leaves something out then (`losses.rs`), is asked again
+    /// with the row as it stands and with the changes of `repairs.rs`.
     fn spans(&self, conversation: &Conversation, rule: TrainOn) -> Result<Spans, RowError> {
         let absent = repairs::without_null(conversation);
         let empty = repairs::with_empty_content(conversation);
@@ -303,9 +309,7 @@ impl Encoder {
                 }
                 found => found,
             };
-            let printed =
-                found.as_ref().map_or(Ok(()), |found| repairs::check_calls(form, &found.marked.text));
-            match printed {
+            match found.as_ref().map_or(Ok(()), |_| losses::check(self, form, rule)) {
                 Ok(()) => Some(found),
                 Err(error) => {
                     unprinted.get_or_insert(error);

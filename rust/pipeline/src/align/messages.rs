@@ -136,6 +136,9 @@ impl<'a> Reader<'a> {
         if role != "assistant" && message.content.is_none() && message.parts.is_empty() {
             return Err(inside.missing("a string", &turn));
         }
+        if role == "user" && silent {
+            return Err(inside.empty());
+        }
         Ok(message)
     }
 

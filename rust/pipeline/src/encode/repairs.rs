@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fastft_record::{Code, Conversation, Message, RowError};
+use fastft_record::{Conversation, Message};
 use serde_json::Value;
 
 /// The conversation with null `content` left out, which `in` and `+` can't look into.
@@ -68,30 +68,6 @@ fn changed(conversation: &Conversation, change: impl Fn(&mut Message) -> bool) -
 
 fn calls(message: &Message) -> &[Value] {
     message.tool_calls.as_ref().and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-/// Refuse a row of which an answer is nothing but calls of tools that the template does not print:
-/// the model would learn to answer with nothing.
-pub fn check_calls(conversation: &Conversation, text: &str) -> Result<(), RowError> {
-    for (index, message) in conversation.messages.iter().enumerate() {
-        let silent = message.content.as_deref().is_none_or(|content| content.trim().is_empty());
-        if message.role != "assistant" || !silent || message.train() == Some(false) {
-            continue;
-        }
-        let name = |call: &Value| {
-            let name = call.get("function").unwrap_or(call).get("name")?.as_str()?;
-            name.is_ascii().then(|| name.to_owned())
-        };
-        let first = calls(message).iter().find_map(name);
-        if let Some(name) = first.filter(|name| !text.contains(name.as_str())) {
-            let reason = format!(
-                "the chat template does not print the call of `{name}` in message {}, which is all that it says",
-                index + 1
-            );
-            return Err(RowError::new(Code::Template, reason));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

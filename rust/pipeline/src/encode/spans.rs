@@ -156,7 +156,8 @@ impl Spans {
     }
 }
 
-/// The rendering, and the answers of messages with a weight; other roles are trained as whole turns.
+/// The rendering, and the answers of messages with a weight; of other roles their texts with what ends
+/// them.
 fn chosen(view: &View<'_>, weights: &[f32]) -> Result<(String, Vec<Answer>), RowError> {
     let messages = &view.conversation.messages;
     let chosen: Vec<usize> =
@@ -173,15 +174,49 @@ fn chosen(view: &View<'_>, weights: &[f32]) -> Result<(String, Vec<Answer>), Row
             answers.map(|(&index, (from, to))| Answer { from, to, weight: weights[index] }).collect();
         (text, answers)
     };
-    let others = (0..messages.len()).any(|index| weights[index] > 0.0 && !is_answer(&messages[index]));
-    if others {
-        let only: Vec<f32> = (0..messages.len())
-            .map(|index| if is_answer(&messages[index]) { 0.0 } else { weights[index] })
-            .collect();
-        answers.extend(turns(view, &text, &only)?);
-        answers.sort_by_key(|answer| (answer.from, answer.to));
+    for (index, message) in messages.iter().enumerate() {
+        if weights[index] > 0.0 && !is_answer(message) {
+            let (from, to) = said(view, &text, index)?;
+            answers.push(Answer { from, to, weight: weights[index] });
+        }
     }
+    answers.sort_by_key(|answer| (answer.from, answer.to));
     Ok((text, answers))
+}
+
+/// The text of a message and what ends it, without what the template writes before it.
+fn said(view: &View<'_>, text: &str, index: usize) -> Result<(usize, usize), RowError> {
+    let unproven = |what: &str| {
+        let reason =
+            format!("what message {} says can't be told from the template's text: {what}", index + 1);
+        RowError::new(Code::Mask, reason)
+    };
+    let from = begin(view, text, index).ok_or_else(|| unproven("it is not printed as it stands"))?;
+    let len = index + 1;
+    let to = if len == view.conversation.messages.len() {
+        Some(text.len())
+    } else {
+        view.render(len, false).ok().and_then(|before| prefix(text, &before, view.eos()))
+    };
+    let to = to.filter(|to| from <= *to);
+    Ok((from, to.ok_or_else(|| unproven("the template changes it when later messages follow"))?))
+}
+
+/// Where the text of a message begins: marked as it is, or between the whitespace that a template may
+/// strip, it stands in the same rendering.
+fn begin(view: &View<'_>, text: &str, index: usize) -> Option<usize> {
+    let content = view.conversation.messages[index].content.as_deref()?;
+    let head = content.len() - content.trim_start().len();
+    [(0, content.len()), (head, content.trim_end().len())].into_iter().find_map(|(from, to)| {
+        let marks = view.generation;
+        let mut conversation = view.conversation.as_ref().clone();
+        let marked = conversation.messages[index].content.as_mut()?;
+        marked.insert(to.max(from), marks.close);
+        marked.insert(from, marks.open);
+        let (plain, spans) = marks::take(&view.render_other(&conversation)?, marks);
+        let alone = spans.len() == 1 && plain == text;
+        alone.then(|| spans[0].0)
+    })
 }
 
 /// The generation blocks of the chosen messages.

@@ -175,7 +175,8 @@ fn null_content_is_tried_as_it_stands_and_calls_are_not_lost_in_silence() {
         assert_eq!(error.code, Code::Template);
         assert!(error.reason.contains("`look`"), "{}", error.reason);
     }
-    assert!(chatml.encode(&call(r#""content":"Let me look.","#)).is_ok());
+    let error = chatml.encode(&call(r#""content":"Let me look.","#)).unwrap_err();
+    assert_eq!((error.code, error.at.as_deref()), (Code::Template, Some("messages[1].tool_calls[0]")));
 }
 
 #[test]
@@ -262,8 +263,8 @@ fn messages_say_themselves_what_they_weigh() {
             (both[..1].to_vec(), vec![2.0]),
             "no other message says that it is trained"
         );
-        // a question that says so is trained as the turn that it is
-        let question = "<|im_start|>user\n2<|im_end|>".to_owned();
+        // a question that says so is trained like an answer: its text and what ends it
+        let question = "2<|im_end|>".to_owned();
         assert_eq!(made(TrainOn::PerMessage, ["", "", r#","train":true"#, ""]), (vec![question], vec![]));
         let (texts, weights) = made(TrainOn::All, [r#","weight":0"#, r#","weight":0.5"#, "", ""]);
         assert_eq!((texts.len(), weights), (2, vec![0.5, 1.0]));

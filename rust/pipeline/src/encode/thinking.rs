@@ -18,15 +18,19 @@ pub fn without(conversation: &Conversation) -> Conversation {
     for message in conversation.messages.iter_mut().filter(|message| message.role == "assistant") {
         message.reasoning = None;
         let Some(content) = &message.content else { continue };
-        let answer = BLOCKS.iter().find_map(|(open, close)| {
-            let inside = content.trim_start().strip_prefix(open)?;
-            inside.split_once(close).map(|(_, answer)| answer.trim_start().to_owned())
-        });
-        if answer.is_some() {
-            message.content = answer;
+        if let Some((_, _, _, answer)) = block(content) {
+            message.content = Some(answer.trim_start().to_owned());
         }
     }
     conversation
+}
+
+/// The block that begins an answer: what opens it, what it contains, what closes it, and the rest.
+pub fn block(content: &str) -> Option<(&'static str, &str, &'static str, &str)> {
+    BLOCKS.iter().find_map(|(open, close)| {
+        let (inside, rest) = content.trim_start().strip_prefix(open)?.split_once(close)?;
+        Some((*open, inside, *close, rest))
+    })
 }
 
 /// Bytes of an empty thinking block that begins the answer at `from`, whether the block is opened in

@@ -1,7 +1,8 @@
 //! Finding the format of rows from their columns.
 //!
 //! A row may look like several formats (messages beside a chosen and a rejected answer); the first
-//! that is what the stage wants is taken, else the first.
+//! that is what the stage wants is taken, else the first. Answers with a label are not taken for
+//! conversations because the label can be left out: unwanted ones would be learnt like wanted ones.
 
 use serde_json::{Map, Value};
 
@@ -35,11 +36,13 @@ impl Format {
         found.extend(text(row));
         let fits = |format: &&Self| format.rows() == wanted;
         let usable = |format: &&Self| format.unwanted(wanted).is_none();
-        let best = found.iter().find(fits).or_else(|| found.iter().find(usable)).or_else(|| found.first());
-        best.cloned()
+        let best = found.iter().find(fits).or_else(|| found.iter().find(usable)).or_else(|| found.first())?;
+        let labelled = found.iter().find(|format| format.rows() == Rows::Labelled);
+        labelled.filter(|_| best.rows() == Rows::Conversation).or(Some(best)).cloned()
     }
 
-    /// The format that most of the rows look like; the first of equals.
+    /// The format that most of the rows look like, the first of equals; but not one that leaves out a
+    /// label that some of the rows have.
     #[must_use]
     pub fn guess_all<'a>(rows: impl IntoIterator<Item = &'a Value>, wanted: Rows) -> Option<Self> {
         let mut votes: Vec<(Self, usize)> = Vec::new();
@@ -50,7 +53,9 @@ impl Format {
             }
         }
         let most = votes.iter().map(|(_, count)| *count).max()?;
-        votes.into_iter().find(|(_, count)| *count == most).map(|(format, _)| format)
+        let winner = votes.iter().find(|(_, count)| *count == most).map(|(format, _)| format)?;
+        let labelled = votes.iter().map(|(format, _)| format).find(|format| format.rows() == Rows::Labelled);
+        labelled.filter(|_| winner.rows() == Rows::Conversation).or(Some(winner)).cloned()
     }
 }
 
@@ -233,15 +238,17 @@ mod tests {
     #[test]
     fn the_stage_decides_where_a_row_looks_like_two_formats() {
         let chat = json!([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]);
-        let row = json!({"messages": chat, "chosen": chat, "rejected": chat, "label": true, "text": "x"});
-        for (wanted, want) in [
-            (Rows::Conversation, "openai"),
-            (Rows::Preference, "preference"),
-            (Rows::Labelled, "openai"),
-            (Rows::Text, "text"),
+        let row = json!({"messages": chat, "chosen": chat, "rejected": chat, "text": "x"});
+        let mut labelled = row.clone();
+        labelled["label"] = true.into();
+        for (row, wanted, want) in [
+            (&row, Rows::Conversation, "openai"),
+            (&row, Rows::Preference, "preference"),
+            (&labelled, Rows::Labelled, "openai"),
+            (&row, Rows::Text, "text"),
         ] {
-            assert_eq!(kind(&row, wanted), want);
-            assert_eq!(Format::guess(&row, wanted).unwrap().rows(), wanted);
+            assert_eq!(kind(row, wanted), want);
+            assert_eq!(Format::guess(row, wanted).unwrap().rows(), wanted);
         }
         let pairs = json!({"prompt": "a", "chosen": "b", "rejected": "c"});
         assert_eq!(kind(&pairs, Rows::Conversation), "preference"); // and is refused with a way out
@@ -279,6 +286,20 @@ mod tests {
             assert_eq!(kind(&row, wanted), want, "{row}");
             assert_eq!(Format::guess(&row, wanted).unwrap().rows(), wanted);
         }
+    }
+
+    #[test]
+    fn a_label_is_not_left_out_to_make_conversations() {
+        let chat = json!([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]);
+        let labelled = json!({"prompt": "a", "completion": "b", "label": false});
+        let odd = json!({"prompt": "a", "completion": "b", "label": "maybe"});
+        for row in [&labelled, &json!({"messages": chat, "kto_tag": false})] {
+            assert_eq!(Format::guess(row, Rows::Conversation).unwrap().rows(), Rows::Labelled);
+        }
+        let found = Format::guess_all([&odd, &labelled, &odd], Rows::Conversation).unwrap();
+        assert!(found.unwanted(Rows::Conversation).unwrap().hint.contains("labels"));
+        let counted = json!({"text": "a", "label": true}); // a label of a text is none of an answer
+        assert_eq!(Format::guess(&counted, Rows::Text).unwrap().rows(), Rows::Text);
     }
 
     #[test]
