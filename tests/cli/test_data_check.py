@@ -59,6 +59,17 @@ def test_each_bad_row_is_named_with_its_place_and_what_was_meant(fastft: Any) ->
     assert "9 rows in " in answer.err
 
 
+def test_rows_of_an_array_on_one_line_are_told_by_their_number(fastft: Any) -> None:
+    write(fastft.folder)
+    rows = [{"instruction": "q", "output": "a"}, {"instruction": "q"}, {"instruction": "q", "output": 5}]
+    (fastft.folder / "rows.json").write_text(json.dumps(rows))
+    findings, _ = found(fastft.folder, "data.train.0.path=rows.json")
+    assert [(each.line, each.reason.rpartition(" (")[2]) for each in findings] == [
+        (1, "row 2 of the array)"),
+        (1, "row 3 of the array)"),
+    ]
+
+
 def test_rows_in_order_are_no_error(fastft: Any) -> None:
     write(fastft.folder, bad={})
     answer = fastft("data", "check", "run.toml")

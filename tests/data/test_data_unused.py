@@ -10,6 +10,7 @@ import pytest
 from data_helpers import Heard, Kitchen, write_jsonl
 
 from fastft.config.kinds import STAGES, Stage
+from fastft.core.errors import DataError
 from fastft.core.events import Bus, Warned
 from fastft.data import check, open_stream, preview
 
@@ -103,3 +104,13 @@ def test_datasets_of_a_dataset_info_keep_what_is_ignored(kitchen: Kitchen, rows:
         cache = tmp_path / f"cache-{want}"
         Kitchen(kitchen.tokenizer, cache).prepare({**source, "ignore": ignore}, heard=heard)
         assert len(told(heard)) == want
+
+
+def test_answers_with_a_label_are_not_learnt_as_good_ones(kitchen: Kitchen, tmp_path: Path) -> None:
+    rows = [{"prompt": "q", "completion": f"a{n}", "label": n % 2 == 0} for n in range(6)]
+    path = write_jsonl(tmp_path / "kto.jsonl", rows)
+    with pytest.raises(DataError, match="answers with a label") as refused:
+        kitchen.prepare(path)
+    assert "`ignore`" in str(refused.value.hint)
+    assert len(kitchen.prepare({"path": str(path), "format": {"kind": "completion"}}).train) == 6
+    assert len(kitchen.prepare({"path": str(path), "ignore": ["label"]}).train) == 6

@@ -76,7 +76,10 @@ class SourceConfig(Section):
     repeat: Annotated[int, Field(gt=0, le=1_000_000)] = 1
     """How many times each row is used in an epoch."""
     ignore: list[str] = Field(default=[])
-    """Columns that are known not to be used: no warning names them. `["*"]` is all that `format` does not name."""
+    """Columns that are known not to be used: no warning names them. `["*"]` is all that `format` does not name.
+
+    With a label's column among them, and no `format`, every answer is learnt, wanted or not.
+    """
     weight: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
     """Share of this source's rows where `data.mixing` takes turns, relative to the others'; absent is 1."""
 

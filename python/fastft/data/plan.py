@@ -97,6 +97,7 @@ def make_plan(
                 "encoding": source.encoding,
                 "format": None if source.format is None else source.format.mapping(),
                 "rows": source.rows,
+                "ignore": source.ignore,
             }
             for name, source, found in zip(names, sources, located, strict=True)
         ],

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use fastft_record::RowError;
+use fastft_source::Layout;
 use serde::Serialize;
 
 use crate::error::EngineError;
@@ -34,6 +35,9 @@ pub struct Finding {
     pub reason: String,
     /// What to do, where the source as a whole can't be used.
     pub hint: Option<String>,
+    /// How many rows of the unit, then of the file, come before it.
+    #[serde(skip)]
+    before: u64,
 }
 
 /// What a source is and how many of its rows are in order.
@@ -116,17 +120,23 @@ pub fn check(
     let units = units::list(&inputs, unit_bytes)?;
     let threads = plan.num_threads();
     let drive = Drive { inputs: &inputs, units: &units, unit_bytes, threads, progress };
-    let mut lines = (None, 0); // the file, and its lines so far
+    let mut lines = (None, 0, 0); // the file, and its lines and rows so far
     drive.ordered(
         |task| look(rules, task, progress),
         |input, mut seen| {
             if lines.0 != Some(std::ptr::from_ref(input)) {
-                lines = (Some(std::ptr::from_ref(input)), 0);
+                lines = (Some(std::ptr::from_ref(input)), 0, 0);
             }
             for finding in &mut seen.findings {
                 finding.line = finding.line.map(|line| line + lines.1);
+                finding.before += lines.2;
+                if input.data.layout == Layout::JsonArray {
+                    // many rows of an array may stand on one line
+                    finding.reason.push_str(&format!(" (row {} of the array)", finding.before + 1));
+                }
             }
             lines.1 += seen.lines;
+            lines.2 += seen.read;
             account(&mut checked[input.source as usize], &seen);
             seen.findings.is_empty() || tell(&seen.findings)
         },
@@ -145,7 +155,7 @@ fn whole(source: &str, error: EngineError) -> Result<Finding, EngineError> {
         other => return Err(other),
     };
     let file = file.map(|file| file.to_string_lossy().into_owned());
-    Ok(Finding { source: source.to_owned(), file, line, path: None, code, reason, hint })
+    Ok(Finding { source: source.to_owned(), file, line, path: None, code, reason, hint, before: 0 })
 }
 
 fn look(rules: Option<&Rules<'_>>, mut task: Task<'_>, progress: &Progress) -> Result<Seen, EngineError> {
@@ -169,7 +179,9 @@ fn look(rules: Option<&Rules<'_>>, mut task: Task<'_>, progress: &Progress) -> R
             };
             match result {
                 Ok(too_long) => seen.too_long += u64::from(too_long),
-                Err(error) => seen.findings.push(finding(input, row.line, error)),
+                Err(error) => {
+                    seen.findings.push(Finding { before: seen.read - 1, ..finding(input, row.line, error) });
+                }
             }
             progress.rows.fetch_add(1, Ordering::Relaxed);
             progress.bytes_read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
@@ -188,6 +200,7 @@ fn finding(input: &Input, line: u64, error: RowError) -> Finding {
         code: error.code.as_str().to_owned(),
         reason: error.reason,
         hint: None,
+        before: 0,
     }
 }
 

@@ -100,8 +100,8 @@ impl Format {
                  `format = { kind = ..., answer = \"chosen\" }`"
             }
             (Rows::Conversation | Rows::Text, Rows::Labelled) => {
-                "use a stage that learns from labels, or name a format without `label`: then every answer is \
-                 learnt, wanted or not"
+                "use a stage that learns from labels, or name a format without `label` (or the column in `ignore`): \
+                 then every answer is learnt, wanted or not"
             }
             (Rows::Preference, _) => {
                 "name the columns: `format = { kind = \"preference\", chosen = \"...\", rejected = \"...\" }`"
@@ -141,6 +141,11 @@ impl Format {
         columns.retain(|column| !column.is_empty());
         columns
     }
+}
+
+/// The columns in which a label is looked for.
+pub fn labels() -> impl Iterator<Item = &'static str> {
+    guess::LABELS.into_iter()
 }
 
 /// The columns of a row that the format does not read, in the row's order.

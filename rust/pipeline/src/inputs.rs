@@ -173,7 +173,12 @@ fn guess(source: &SourcePlan, files: &Files, data: &[DataFile], wanted: Rows) ->
     if data.iter().all(|file| file.layout.is_text()) {
         return Ok(Format::Text(Text::default()));
     }
-    let First { good: rows, error: first_error } = first_rows(data)?;
+    let First { good: mut rows, error: first_error } = first_rows(data)?;
+    for column in format::labels().filter(|label| source.ignores(label)) {
+        for row in rows.iter_mut().filter_map(Value::as_object_mut) {
+            row.shift_remove(column);
+        }
+    }
     if let Some(format) = Format::guess_all(&rows, wanted) {
         return Ok(format);
     }

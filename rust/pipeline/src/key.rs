@@ -18,11 +18,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::EngineError;
+use crate::format;
 use crate::plan::Plan;
 use crate::store::digest;
 
 /// Raised whenever the engine would make other tokens, or store them otherwise.
-pub const FORMAT_VERSION: u32 = 5;
+pub const FORMAT_VERSION: u32 = 6;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Known {
@@ -114,6 +115,9 @@ pub fn fields(plan: &Plan, files: &[Files], options: &[(PathBuf, String)]) -> Ve
         add(format!("sources[{index}].name"), source.name.clone());
         add(format!("sources[{index}].format"), json(&source.format));
         add(format!("sources[{index}].rows"), json(&source.rows));
+        if format::labels().any(|label| source.ignores(label)) {
+            add(format!("sources[{index}].ignore"), json(&source.ignore)); // the format that is found depends on it
+        }
         if source.encoding.is_some() {
             add(format!("sources[{index}].encoding"), json(&source.encoding));
         }

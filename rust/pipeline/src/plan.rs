@@ -41,6 +41,9 @@ pub struct SourcePlan {
     /// Only the first so many rows.
     #[serde(default)]
     pub rows: Option<u64>,
+    /// Columns that are known not to be used; a label among them is no part of the format that is found.
+    #[serde(default)]
+    pub ignore: Vec<String>,
 }
 
 /// What becomes of a row that is longer than `max_length`.
@@ -147,6 +150,12 @@ impl SourcePlan {
             Some(files) => Ok(files.iter().map(|file| file.path.clone()).collect()),
             None => fastft_source::expand(&self.path),
         }
+    }
+
+    /// Whether a column is named as one that is not used.
+    #[must_use]
+    pub fn ignores(&self, column: &str) -> bool {
+        self.ignore.iter().any(|ignored| ignored == column)
     }
 
     /// What reports call a file.

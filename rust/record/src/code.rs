@@ -10,6 +10,9 @@ pub enum Code {
     /// Not JSON, or JSON with something after it.
     #[serde(rename = "E_JSON")]
     Json,
+    /// A record of a table that does not end where its header's columns do.
+    #[serde(rename = "E_CSV")]
+    Csv,
     /// Bytes that are no UTF-8.
     #[serde(rename = "E_UTF8")]
     Utf8,
@@ -53,8 +56,9 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the order of the enum.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Json,
+        Self::Csv,
         Self::Utf8,
         Self::Type,
         Self::Missing,
@@ -75,6 +79,7 @@ impl Code {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Json => "E_JSON",
+            Self::Csv => "E_CSV",
             Self::Utf8 => "E_UTF8",
             Self::Type => "E_TYPE",
             Self::Missing => "E_MISSING",

@@ -111,6 +111,11 @@ impl Table {
     fn header(&mut self, record: &[u8]) -> Result<(), String> {
         let record = std::str::from_utf8(record)
             .map_err(|_| "the header is no UTF-8: name the file's encoding, or convert it".to_owned())?;
+        if record.contains('\r') && !record.contains("\r\n") {
+            let reason = "the header contains a carriage return: lines that end in CR alone, as of old Macs, can't be \
+                          told from text; convert them to LF";
+            return Err(reason.to_owned());
+        }
         let mut names: Vec<String> = Vec::new();
         for name in self.fields(record) {
             let name = name.trim();
@@ -135,7 +140,7 @@ fn write_string(text: &str, out: &mut Vec<u8>) {
 }
 
 fn fault(start: usize, end: usize, reason: &str) -> Step {
-    Step::Row(Cut { start, end, fault: Some(RowError::new(Code::Type, reason)) })
+    Step::Row(Cut { start, end, fault: Some(RowError::new(Code::Csv, reason)) })
 }
 
 impl Cutter for Table {
@@ -216,7 +221,7 @@ impl Cutter for Table {
         if fields.len() != keys.len() {
             out.extend_from_slice(record);
             let reason = format!("the record has {} fields, the header {}", fields.len(), keys.len());
-            return Some(RowError::new(Code::Type, reason));
+            return Some(RowError::new(Code::Csv, reason));
         }
         let mut opening: &[u8] = b"{";
         for (key, field) in keys.iter().zip(&fields) {

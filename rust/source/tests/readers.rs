@@ -198,6 +198,13 @@ fn records_that_are_none_are_told_with_their_line() {
     let twice = Temporary::new("a.csv", b"a,a\n1,2\n");
     let error = rows(&twice.file(), &Span::Whole, 1 << 20).1.unwrap().to_string();
     assert!(error.contains("the header names `a` twice"), "{error}");
+    let old = Temporary::new("a.csv", b"a,b\r1,2\r3,4\r");
+    let (found, error) = rows(&old.file(), &Span::Whole, 1 << 20);
+    assert!(found.is_empty() && error.unwrap().to_string().contains("convert them to LF"));
+    let chunk =
+        fastft_source::read(&temporary.file(), &Span::Whole, 1 << 20).unwrap().next().unwrap().unwrap();
+    let codes: Vec<_> = chunk.rows.iter().filter_map(|row| Some(row.fault.as_ref()?.code.as_str())).collect();
+    assert_eq!(codes, ["E_CSV"; 4]);
 }
 
 #[test]

@@ -18,7 +18,7 @@ const PAIRS: [(&str, &str); 3] = [
     ("chosen_messages", "rejected_messages"),
     ("chosen_response", "rejected_response"),
 ];
-const LABELS: [&str; 2] = ["label", "kto_tag"];
+pub(super) const LABELS: [&str; 2] = ["label", "kto_tag"];
 
 impl Format {
     /// What one row looks like, None when like nothing known.
