@@ -28,6 +28,9 @@ use crate::{Encoding, TextError};
 /// What `ByteLevel` splits by when it is told to use its own expression.
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
+/// Tokenizers whose words a thread keeps at a time.
+const MOST_TABLES: usize = 4;
+
 static OWNERS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
@@ -98,6 +101,9 @@ impl Words {
         }
         TABLES.with_borrow_mut(|tables| {
             let at = tables.iter().position(|(owner, _)| *owner == self.owner).unwrap_or_else(|| {
+                if tables.len() == MOST_TABLES {
+                    tables.remove(0);
+                }
                 tables.push((self.owner, Kept::default()));
                 tables.len() - 1
             });
