@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -143,11 +144,13 @@ def test_two_ray_workers_make_the_bytes_that_one_machine_makes(
 ) -> None:
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'fastft[ray]'")
+    handler = signal.getsignal(signal.SIGTERM)  # ray puts its own in its place
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         code, out, err = run("prepare", "CONFIG", "--on", "ray", "--json")
     finally:
         ray.shutdown()
+        signal.signal(signal.SIGTERM, handler)
     assert code == 0, err
     told = json.loads(out)
     assert told["cached"] is True

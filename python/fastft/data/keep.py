@@ -20,14 +20,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from fastft.core import env, paths
 from fastft.core.errors import ResourceError
 
 ENTRY = "entry.json"
 """What makes a folder a whole entry."""
-_HELD: dict[str, IO[bytes]] = {}
+_HELD: dict[str, int] = {}
 """Locks that this process keeps until it ends, by path."""
 
 
@@ -82,7 +82,7 @@ class Keep:
         folder = self.place(address) / digest(version)[:16]
         while (found := self.file(address, version, name)) is None:
             if (held := _HELD.pop(str(self._lock(folder)), None)) is not None:
-                held.close()  # it was removed by hand while we used it
+                os.close(held)  # it was removed by hand while we used it
             with paths.alone(self._lock(folder)):
                 if (folder / ENTRY).is_file():
                     continue
@@ -153,10 +153,10 @@ class Keep:
             return
         try:
             lock.parent.mkdir(parents=True, exist_ok=True)
-            file = lock.open("ab")
+            file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError:  # a cache that may only be read is cleaned by nobody we could get in the way of
             return
-        while not paths.lock(file.fileno(), shared=True):
+        while not paths.lock(file, shared=True):
             time.sleep(0.1)
         _HELD[str(lock)] = file
 

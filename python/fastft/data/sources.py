@@ -84,13 +84,10 @@ def tell_left_out(folder: Path, bus: Bus | None) -> None:
     Raises:
         DataError: a file of data is packed so.
     """
-    files = [
-        str(Path(parent) / name)
-        for parent, folders, names in os.walk(folder, followlinks=False)
-        if not _prune(folders)
-        for name in names
-        if not name.startswith(".")
-    ]
+    files: list[str] = []
+    for parent, folders, names in os.walk(folder, followlinks=False):
+        folders[:] = [name for name in folders if not name.startswith(".")]  # the engine enters no hidden one either
+        files += [str(Path(parent) / name) for name in names if not name.startswith(".")]
     read = set(engine().chosen_names(str(folder), files))
     left_out = sorted(file for file in files if file not in read)
     packed = [file for file in left_out if _PACKED.search(file.lower())]
@@ -112,11 +109,6 @@ def tell_left_out(folder: Path, bus: Bus | None) -> None:
                 hint="a source that names a file, or a pattern, reads it whatever its name is",
             )
         )
-
-
-def _prune(folders: list[str]) -> None:
-    """Enter no hidden folder, as the engine does."""
-    folders[:] = [name for name in folders if not name.startswith(".")]
 
 
 def name_of(path: str) -> str:

@@ -297,15 +297,15 @@ mod tests {
     fn every_short_string_over_the_classes_is_cut_as_by_the_reference() {
         let both = both();
         let alphabet =
-            ['s', 'L', 'ſ', '1', '²', ' ', '\n', '\'', '!', 'é', '\u{a0}', '你', '\u{301}', '/', 'ǅ'];
+            ['s', 'L', '1', ' ', '\n', '\'', '!', '\u{301}', '你', 'ſ', '²', 'é', '\u{a0}', '/', 'ǅ'];
         let mut text = String::new();
-        for length in 1..=4_u32 {
-            for number in 0..alphabet.len().pow(length) {
+        for (length, letters) in [(1, 15), (2, 15), (3, 15), (4, 9)] {
+            for number in 0..usize::pow(letters, length) {
                 let mut rest = number;
                 text.clear();
                 for _ in 0..length {
-                    text.push(alphabet[rest % alphabet.len()]);
-                    rest /= alphabet.len();
+                    text.push(alphabet[rest % letters]);
+                    rest /= letters;
                 }
                 check(&text, &both);
             }
