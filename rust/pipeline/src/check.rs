@@ -132,7 +132,7 @@ pub fn check(
                 finding.before += lines.2;
                 if input.data.layout == Layout::JsonArray {
                     // many rows of an array may stand on one line
-                    finding.reason.push_str(&format!(" (row {} of the array)", finding.before + 1));
+                    finding.reason = format!("{} (row {} of the array)", finding.reason, finding.before + 1);
                 }
             }
             lines.1 += seen.lines;

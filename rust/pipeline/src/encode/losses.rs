@@ -98,6 +98,7 @@ impl Loss {
 }
 
 /// The first loss; None where the template refuses what it is asked.
+#[allow(clippy::option_option, reason = "the outer one is a refusal, the inner one a loss")]
 fn find(encoder: &Encoder, conversation: &Conversation, weights: &[f32]) -> Option<Option<Loss>> {
     let (probe, parts) = probe(conversation);
     let render = |len| View::new(encoder, &probe).render(len, false).ok();

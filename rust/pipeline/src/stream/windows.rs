@@ -168,6 +168,7 @@ impl Stream {
     }
 
     /// The lane that has the next window of this epoch, if one has; None when `pause` says to stop.
+    #[allow(clippy::option_option, reason = "the outer one is a pause, the inner one a lane")]
     fn following(&mut self, pause: &mut dyn FnMut() -> bool) -> Result<Option<Option<u32>>, EngineError> {
         for step in 0..self.lanes {
             let lane = (self.turn + step) % self.lanes;
