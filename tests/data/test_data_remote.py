@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -227,7 +228,7 @@ def test_the_cache_stays_below_its_cap_and_keeps_what_is_used(
     one(f"{server.url}/data/c.txt", keep)
     assert len(list(keep.root.glob("*/*/entry.json"))) == 3
     for lock in [lock for lock in keeping._HELD if lock.startswith(str(keep.root))]:
-        keeping._HELD.pop(lock).close()
+        os.close(keeping._HELD.pop(lock))
     one(f"{server.url}/data/b.txt", keep)
     one(f"{server.url}/data/d.txt", keep)
     left = {path.parent.glob("?.txt").__next__().name for path in keep.root.glob("*/*/entry.json")}

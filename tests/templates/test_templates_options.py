@@ -79,7 +79,7 @@ def test_control_tokens_in_a_question_are_text_or_tokens_and_are_counted():
     assert plain.counters() == {
         "special_in_text": 1,
         "documents_with_special": 1,
-        "renderings": 1,
+        "renderings": 2,  # the row, and words in its place that show whether the template prints everything
         "documents_with_new_ids": 0,
     }
     assert parse.counters()["special_in_text"] == 0
@@ -111,7 +111,9 @@ def test_strip_removes_thinking_from_the_field_and_from_the_text():
         {"role": "assistant", "content": "2", "reasoning_content": "hm"},
     ]
     assert answers(talk, CHATML, thinking="strip") == ["1<|im_end|>", "2<|im_end|>"]
-    assert answers(talk, CHATML) == ["<think>\nhm\n</think>\n\n1<|im_end|>", "2<|im_end|>"]
+    assert answers(talk[:2], CHATML) == ["<think>\nhm\n</think>\n\n1<|im_end|>"]
+    with pytest.raises(ValueError, match=r"E_TEMPLATE: .* does not print the thinking of message 4"):
+        answers(talk, CHATML)
     assert answers(talk, QWEN3, thinking="strip")[-1] == "2<|im_end|>"
 
 
@@ -147,7 +149,7 @@ def test_today_is_what_the_template_prints():
 
 
 def test_an_answer_that_later_turns_change_is_refused_with_a_way_out():
-    template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content if loop.last or m.role == 'user' else '...' }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content if loop.last or m.role != 'assistant' else '...' }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     with pytest.raises(ValueError, match=r"E_MASK: .* message 3 .* train on `last_response`"):
         encoder(template).encode(json.dumps({"messages": TALK}))
     assert answers(TALK, template, train_on="last_response") == ["2<|im_end|>"]

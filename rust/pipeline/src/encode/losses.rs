@@ -5,8 +5,8 @@
 //! words would be fooled by a tool `w` and the word "weather". What is found holds for all rows of
 //! one shape: the same roles, with the same things present.
 //!
-//! Thinking of earlier turns is left out by many templates on purpose. It is lost only where the
-//! template does not show it even when its message is the last one.
+//! Thinking of earlier turns, and sometimes answers, are left out by templates on purpose. They are
+//! lost only where the template does not show them even when their message is the last one.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
@@ -104,13 +104,17 @@ fn find(encoder: &Encoder, conversation: &Conversation, weights: &[f32]) -> Opti
     let render = |len| View::new(encoder, &probe).render(len, false).ok();
     let text = render(probe.messages.len())?;
     let mut lost = parts.into_iter().filter(|(_, word)| !text.contains(word.as_str()));
-    Some(lost.find_map(|(loss, word)| match loss {
-        Loss::Thinking(index) => {
-            let trained = weights[index] > 0.0;
-            let shown = || render(index + 1).is_none_or(|text| text.contains(&word));
-            (trained && !shown()).then_some(loss)
-        }
-        loss => Some(loss),
+    Some(lost.find_map(|(loss, word)| {
+        let shown_last = |index: usize| {
+            let answers = probe.messages[index].role == "assistant";
+            answers && render(index + 1).is_none_or(|text| text.contains(&word))
+        };
+        let is_lost = match loss {
+            Loss::Tools => true,
+            Loss::Text(index) | Loss::Call(index, _) => !shown_last(index),
+            Loss::Thinking(index) => weights[index] > 0.0 && !shown_last(index),
+        };
+        is_lost.then_some(loss)
     }))
 }
 
