@@ -25,13 +25,12 @@ from fastft.core.events import Bus, Warned
 from fastft.data import hub, remote, spool
 from fastft.data.engine import engine
 from fastft.data.keep import Keep
+from fastft.data.watch import first_of
 
 if TYPE_CHECKING:
     from fastft.config.schema import SourceConfig
 
 _PACKED = re.compile(r"\.(xz|lzma|bz2|7z|zip|rar|lz4|tar|tgz|tar\.gz|tar\.zst)$")
-_NAMED = 12
-"""Files that one warning names."""
 
 
 @dataclass(frozen=True)
@@ -100,12 +99,11 @@ def tell_left_out(folder: Path, bus: Bus | None) -> None:
             path=packed[0],
         )
     if left_out and bus is not None:
-        shown = ", ".join(f"`{os.path.relpath(file, folder)}`" for file in left_out[:_NAMED])
-        more = f" and {len(left_out) - _NAMED:,} more" if len(left_out) > _NAMED else ""
+        shown = first_of([os.path.relpath(file, folder) for file in left_out])
         bus.emit(
             Warned(
                 "data.left-out",
-                f"files in `{folder}` that are not taken for data are left out: {shown}{more}",
+                f"files in `{folder}` that are not taken for data are left out: {shown}",
                 hint="a source that names a file, or a pattern, reads it whatever its name is",
             )
         )

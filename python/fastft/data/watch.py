@@ -52,15 +52,19 @@ class Watch:
             )
 
 
+def first_of(names: Sequence[str]) -> str:
+    """Some names, and how many more there are."""
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(f"`{name}`" for name in names[:_NAMED]) + more
+
+
 def tell_unused(unused: Mapping[str, Sequence[str]], bus: Bus) -> None:
     """Warn of columns that nothing reads, once for each source."""
     for source, columns in unused.items():
-        names = ", ".join(f"`{column}`" for column in columns[:_NAMED])
-        more = f" and {len(columns) - _NAMED:,} more" if len(columns) > _NAMED else ""
         bus.emit(
             Warned(
                 "data.unused-columns",
-                f"source `{source}` has columns that its format does not read: {names}{more}",
+                f"source `{source}` has columns that its format does not read: {first_of(columns)}",
                 hint="name them in the source's `format` to use them, or in its `ignore` to hear no more of them",
             )
         )

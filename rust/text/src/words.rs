@@ -1,4 +1,4 @@
-//! The word path: byte-level pipelines, a word at a time, each word asked for once.
+//! The word path: byte-level pipelines, a word at a time.
 //!
 //! ```text
 //! text -> added tokens | segments -> stages (digits, regular expressions) -> words -> ids
