@@ -15,7 +15,7 @@ from test_data_stream import open_
 
 from fastft.config.kinds import Batch
 from fastft.data.dataset import Batches
-from fastft.data.stream import StreamBatches
+from fastft.data.stream_batches import StreamBatches
 
 STEP: dict[str, Any] = {"windows_per_step": 5, "micro": 2}
 ENDINGS = ["jsonl", "jsonl.gz", "jsonl.zst", "csv", "json"]

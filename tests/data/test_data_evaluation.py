@@ -10,7 +10,7 @@ from data_helpers import Kitchen, chat, write_jsonl
 
 from fastft.config.kinds import STAGES
 from fastft.core.events import Bus
-from fastft.data import Prepared, Streamed, open_stream, shards
+from fastft.data import Prepared, StreamBatches, Streamed, open_stream, shards
 from fastft.data.explain import fields_of_config
 from fastft.data.plan import make_plan
 
@@ -70,7 +70,7 @@ def test_when_streaming_neither(kitchen: Kitchen, rows: Path, tmp_path: Path, na
     config = kitchen.config(rows, eval_sources=(rows,), streaming=True, **options(tmp_path, name))
     opened = open_stream(config, stage(), kitchen.tokenizer, seed=1, cache=kitchen.cache, bus=Bus())
     assert evaluation(opened) == evaluation(kitchen.prepare(rows, eval_sources=(rows,)))
-    opened.stream.native.take(4, list(range(4)))
+    StreamBatches(opened.stream, windows_per_step=4, micro=4).next_step()
     books = opened.stream.books()
     assert books is not None
     assert books["total"] != evaluation_free(kitchen, rows), "it has an effect on training rows"
@@ -83,7 +83,7 @@ def evaluation_free(kitchen: Kitchen, rows: Path) -> dict[str, Any]:
     opened = open_stream(
         kitchen.config(rows, streaming=True), stage(), kitchen.tokenizer, seed=1, cache=kitchen.cache, bus=Bus()
     )
-    opened.stream.native.take(4, list(range(4)))
+    StreamBatches(opened.stream, windows_per_step=4, micro=4).next_step()
     total: dict[str, Any] = (opened.stream.books() or {})["total"]
     return total
 

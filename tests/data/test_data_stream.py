@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 from data_helpers import Kitchen, chat, write_jsonl
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from fastft.config.kinds import STAGES, Batch
 from fastft.config.schema import DataConfig
 from fastft.core.errors import DataError, ResumeError
 from fastft.core.events import Bus
+from fastft.data.ledger import Ledger
 from fastft.data.plan import make_plan
-from fastft.data.stream import BlockOrder, Ledger, Stream, StreamBatches, open_stream
+from fastft.data.stream import BlockOrder, Stream, open_stream
+from fastft.data.stream_batches import StreamBatches
 
 STEP: dict[str, Any] = {"windows_per_step": 6, "micro": 2}
 
@@ -95,36 +95,6 @@ def test_every_row_comes_once_an_epoch(kitchen: Kitchen, files: list[Path]) -> N
 def test_threads_change_nothing(kitchen: Kitchen, files: list[Path], threads: int) -> None:
     want = run(open_(kitchen, files, threads=1), 25)
     assert run(open_(kitchen, files, threads=threads), 25) == want
-
-
-@pytest.mark.parametrize("world", [2, 3, 4])
-def test_ranks_together_see_what_one_sees(kitchen: Kitchen, files: list[Path], world: int) -> None:
-    want = [sorted(step) for step in run(open_(kitchen, files), 15)]
-    parts = [run(open_(kitchen, files), 15, rank=rank, world=world) for rank in range(world)]
-    assert [sorted(itertools.chain(*steps)) for steps in zip(*parts, strict=True)] == want
-
-
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(cut=st.integers(0, 30), mixing=st.sampled_from(MIXINGS), worlds=st.tuples(st.integers(1, 4), st.integers(1, 4)))
-def test_cut_anywhere_and_resumed_with_other_ranks_it_goes_on(
-    kitchen: Kitchen, files: list[Path], cut: int, mixing: str, worlds: tuple[int, int]
-) -> None:
-    want = [sorted(step) for step in run(open_(kitchen, files, mixing=mixing), cut + 6)]
-    ranks = [
-        StreamBatches(open_(kitchen, files, mixing=mixing), **STEP, rank=r, world=worlds[0]) for r in range(worlds[0])
-    ]
-    for _ in range(cut):
-        for rank in ranks:
-            rank.next_step()
-    state = json.loads(json.dumps(StreamBatches.merged([rank.state_dict() for rank in ranks])))
-    assert len(json.dumps(state)) < 4096
-    after = [
-        StreamBatches(open_(kitchen, files, mixing=mixing), **STEP, rank=r, world=worlds[1]) for r in range(worlds[1])
-    ]
-    for rank in after:
-        rank.load_state_dict(state)
-    for step in want[cut:]:
-        assert sorted(key(batch) for rank in after for batch in rank.next_step()) == step
 
 
 def test_a_place_in_another_order_is_refused(kitchen: Kitchen, files: list[Path]) -> None:

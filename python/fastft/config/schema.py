@@ -115,11 +115,10 @@ class DataConfig(Section):
     as streaming does; `none` as they are in the files. Absent means `global`, and `block` when streaming."""
     streaming: bool = False
     """Make tokens while training, without a pass over the data before; the order is that of `shuffle = "block"`. An
-    epoch ends when its rows do, so that the number of steps told before is an estimate. Each process makes all tokens
-    and keeps its part."""
+    epoch ends when its rows do, so that the number of steps told before is an estimate."""
     lanes: Annotated[int, Field(ge=1, le=1024)] = 8
     """Streams that windows of `block` order come from in turn, each from a part of the data: more mix better, and hold
-    more of it in memory."""
+    more of it in memory. Processes that train together share them: best is a multiple of their number."""
     thinking: Literal["keep", "strip", "mask_empty"] = "mask_empty"
     """Thinking blocks in answers: `keep` trains them as they are printed; `mask_empty` all but empty ones, which would
     teach not to think; `strip` removes them before the template sees the row."""

@@ -18,12 +18,14 @@ from __future__ import annotations
 from fastft.data.check import Finding, check
 from fastft.data.dataset import Batches, TokenStore, evaluation_batches
 from fastft.data.inspect import PreviewRow, preview
+from fastft.data.ledger import Ledger
 from fastft.data.load import load
 from fastft.data.objects import source
 from fastft.data.prepare import Prepared, prepare
 from fastft.data.publish import publish
 from fastft.data.stats import Packed, Stats, measure, packed
-from fastft.data.stream import BlockOrder, Ledger, Stream, StreamBatches, Streamed, open_stream
+from fastft.data.stream import BlockOrder, Stream, Streamed, open_stream
+from fastft.data.stream_batches import StreamBatches, parts
 
 __all__ = [
     "Batches",
@@ -44,6 +46,7 @@ __all__ = [
     "measure",
     "open_stream",
     "packed",
+    "parts",
     "prepare",
     "preview",
     "publish",

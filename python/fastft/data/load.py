@@ -18,8 +18,10 @@ from fastft.core import paths
 from fastft.core.errors import DataError
 from fastft.core.events import Bus
 from fastft.data.dataset import Batches, evaluation_batches
+from fastft.data.ledger import Ledger
 from fastft.data.prepare import prepare
-from fastft.data.stream import BlockOrder, Ledger, Stream, StreamBatches, open_stream
+from fastft.data.stream import BlockOrder, Stream, open_stream
+from fastft.data.stream_batches import StreamBatches
 
 if TYPE_CHECKING:
     from fastft.config.kinds import TokenizerFiles
@@ -58,8 +60,10 @@ def load(
 
     How long to train is the caller's: `epochs` and `steps` of the config have no effect here. With `world` > 1 every
     rank gives as many training batches: the last windows of an epoch that are too few for all are left out of it
-    (the trainer, whose ranks share steps, uses them). In the block order, streamed or not, every row is
-    used instead, and in the last step a rank may have a batch less, or none. Evaluation batches are dealt in turn, each once.
+    (the trainer, whose ranks share steps, uses them). In the block order, streamed or not, every row is used: where the
+    last step would have too few windows for all ranks, it takes some of the one before, or is joined to it. Nobody tells
+    this process of the others here, so each makes all tokens of a stream and keeps its own (the trainer's ranks share
+    the work). Evaluation batches are dealt in turn, each once.
 
     Args:
         config: a TOML file, or a config made with `load_config`.
@@ -105,13 +109,15 @@ def load(
         evaluation = opened.eval
         if split == "train":
             ledger = Ledger(None, config.data.max_bad_fraction, bus)
-            return TrainingData(StreamBatches(opened.stream, ledger=ledger, **share), known=False, convert=convert)
+            return TrainingData(
+                StreamBatches(opened.stream, even=True, ledger=ledger, **share), known=False, convert=convert
+            )
     else:
         rows = prepare(config.data, config.stage, tokenizer, eval_fraction=config.eval.fraction, **common)
         evaluation = rows.eval
         if split == "train" and config.data.order == "block":
             stream = Stream(rows.plan, BlockOrder.of(config.data, config.seed), store=rows.train)
-            return TrainingData(StreamBatches(stream, **share), known=True, convert=convert)
+            return TrainingData(StreamBatches(stream, even=True, **share), known=True, convert=convert)
         if split == "train":
             feed = Batches(
                 rows.train,

@@ -21,6 +21,7 @@ from fastft.core.events import Bus, Evaluated, Saved, StepEnded, Warned
 from fastft.run import checkpoint, rng, state
 from fastft.run.files import DISK, Files
 from fastft.run.signals import Signals
+from fastft.run.strategies import gather_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -358,18 +359,12 @@ class Loop:
         self._saved_step = self.progress.step
 
     def _place(self) -> dict[str, Any]:
-        """The place in the data: of a stream, each rank knows the lanes that it reads."""
-        import torch
-
+        """The place in the data: of a stream, each rank knows the lanes that it makes."""
         mine = self.feed.state_dict()
         if self.strategy.world == 1:
             return mine
-        text = json.dumps(mine).encode()
-        sizes = [int(size) for each in self.strategy.gather(torch.tensor([len(text)])) for size in each]
-        padded = torch.zeros(max(sizes), dtype=torch.uint8)
-        padded[: len(text)] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
-        texts = [bytes(each[:size].tolist()) for each, size in zip(self.strategy.gather(padded), sizes, strict=True)]
-        return self.feed.merged([json.loads(text) for text in texts])
+        everyone = gather_bytes(self.strategy, json.dumps(mine).encode())
+        return self.feed.merged([json.loads(text) for text in everyone])
 
     def _rotate(self) -> None:
         try:

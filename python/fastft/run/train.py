@@ -15,7 +15,7 @@ from fastft import data, models
 from fastft.config.dump import dump
 from fastft.config.kinds import Parts
 from fastft.core.errors import ResourceError
-from fastft.core.events import Bus, ModelLoaded, RunEnded, RunStarted
+from fastft.core.events import Bus, ModelLoaded, RunEnded, RunStarted, Warned
 from fastft.core.paths import alone, cache_folder
 from fastft.models.devices import devices
 from fastft.run import launch, record, rng, sinks
@@ -25,7 +25,7 @@ from fastft.run.loop import Loop, total_steps
 from fastft.run.plan import Place, Plan, make_plan, measure
 from fastft.run.registry import Run, claim
 from fastft.run.signals import Signals
-from fastft.run.strategies import open_strategy
+from fastft.run.strategies import gather_bytes, open_strategy
 
 if TYPE_CHECKING:
     from torch import nn
@@ -110,6 +110,8 @@ def road(job: Job, out: Path | None, how: str, signals: Signals, texts: Mapping[
 
         strategy = open_strategy(plan)
         try:
+            if isinstance(batches, data.StreamBatches) and plan.world > 1:
+                batches.share(partial(gather_bytes, strategy))
             saved = _resume.agreed(session.start, strategy, out, how)
             if saved is not None:
                 _resume.require_same_data(saved, rows.key)
@@ -251,10 +253,11 @@ def _batches(job: Job, plan: Plan, rows: Prepared | Streamed, folder: Path | Non
         "world": plan.world,
     }
     if isinstance(rows, data.Streamed):
-        # Every rank reads all rows, so that one list has them.
+        # Ranks hear of each other's rows, so that one list has all.
         ledger_folder = None if folder is None or plan.rank > 0 else folder / "data"
         bus = job.bus if plan.rank == 0 else Bus()
         ledger = data.Ledger(ledger_folder, config.data.max_bad_fraction, bus)
+        _tell_lanes(rows.stream, plan.world, config.data.lanes, bus)
         return data.StreamBatches(rows.stream, ledger=ledger, **share)
     if config.data.order == "block":
         order = data.BlockOrder.of(config.data, config.seed)
@@ -267,6 +270,19 @@ def _batches(job: Job, plan: Plan, rows: Prepared | Streamed, folder: Path | Non
         shuffle=config.data.order != "none",
         **share,
     )
+
+
+def _tell_lanes(stream: data.Stream, world: int, wanted: int, bus: Bus) -> None:
+    """Warn where ranks make the same tokens: of lanes that are less because there is little data, nobody can have more."""
+    makers = world // data.parts(stream.lanes, world)
+    if makers > 1 and stream.lanes == wanted:
+        bus.emit(
+            Warned(
+                "data.lanes",
+                f"{makers} of {world} ranks make the same tokens each, as {wanted} lanes can't be shared evenly",
+                hint=f"set `data.lanes = {-(-wanted // world) * world}`, which changes the order of the rows",
+            )
+        )
 
 
 def _until(config: RunConfig, batches: Batches | StreamBatches) -> Callable[[], bool] | None:

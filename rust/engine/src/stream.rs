@@ -6,10 +6,10 @@ use fastft_pipeline::plan::Plan;
 use fastft_pipeline::stream::files::Files;
 use fastft_pipeline::stream::live::Live;
 use fastft_pipeline::stream::stored::{Lengths, Stored};
-use fastft_pipeline::stream::{self, Backend, Options, Shelf, State};
+use fastft_pipeline::stream::{self, Backend, Known, Options, Shelf, State};
 use fastft_pipeline::{EngineError, batch};
 use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::PyIndexError;
+use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::errors;
@@ -90,11 +90,15 @@ impl Stream {
         py.detach(|| self.lock().count(epoch)).map_err(|error| errors::to_python(py, error))
     }
 
-    /// Go `count` windows on, or to the end of the epoch, and take those at `offsets`, which rise; waits
-    /// until they are made. Returns what was taken, how many windows were passed, and whether the epoch
-    /// is over.
+    /// Lanes of which too little is known to tell the next `count` windows, each with how many windows have to be.
+    fn lacking(&self, py: Python<'_>, count: u64) -> Vec<(u32, u64)> {
+        py.detach(|| self.lock().ahead(count).err().unwrap_or_default())
+    }
+
+    /// Make lanes until each has so many windows, or ended, and wait for that. Returns what is known of each:
+    /// lane, windows, and the epoch of what is behind them.
     #[allow(clippy::needless_pass_by_value, reason = "extracted from Python by value")]
-    fn take(&self, py: Python<'_>, count: u64, offsets: Vec<u64>) -> PyResult<(Taken, u64, bool)> {
+    fn make(&self, py: Python<'_>, lanes: Vec<(u32, u64)>) -> PyResult<Vec<(u32, u64, u64)>> {
         let mut signal = None;
         let mut pause = || {
             #[allow(clippy::redundant_closure, reason = "for any lifetime")]
@@ -102,16 +106,44 @@ impl Stream {
             signal = asked.err();
             signal.is_some()
         };
+        let made = py.detach(|| self.lock().make(&lanes, &mut pause)?.ok_or(EngineError::Cancelled));
+        let made = made.map_err(|error| signal.unwrap_or_else(|| errors::to_python(py, error)))?;
+        Ok(made.into_iter().map(|(lane, known)| (lane, known.windows, known.then)).collect())
+    }
+
+    /// Hear what the maker of a lane knows of it, as `make` returned it there.
+    fn learn(&self, py: Python<'_>, lane: u32, windows: u64, then: u64) {
+        py.detach(|| self.lock().learn(lane, Known { windows, then }));
+    }
+
+    /// The lanes of the next `count` windows, or of those that the epoch still has, and whether it is over behind
+    /// them. No lane may be `lacking`.
+    fn ahead(&self, py: Python<'_>, count: u64) -> PyResult<(Vec<u32>, bool)> {
+        let ahead = py.detach(|| self.lock().ahead(count));
+        let ahead = ahead.map_err(|_| PyValueError::new_err("too little is known of some lanes"))?;
+        Ok((ahead.lanes, ahead.over))
+    }
+
+    /// Go `count` windows on, or to the end of the epoch, and take those at `offsets`, which rise and are of lanes that
+    /// are made here. No lane may be `lacking`. Returns what was taken, how many windows were passed, and whether the
+    /// epoch is over.
+    #[allow(clippy::needless_pass_by_value, reason = "extracted from Python by value")]
+    fn take(&self, py: Python<'_>, count: u64, offsets: Vec<u64>) -> PyResult<(Taken, u64, bool)> {
         let taken = py.detach(|| {
-            let mut inner = self.lock();
-            let before = inner.state();
-            let taken = self.advance(&mut inner, count, &offsets, &mut pause);
-            if taken.is_err() {
-                inner.load(before); // who asks again gets the same
-            }
-            taken
+            let mut taken = Taken { shelf: Shelf::default(), windows: Vec::new(), ranked: self.ranked };
+            let mut wanted = offsets.iter().peekable();
+            let passed = self.lock().take(count, &mut |offset, next| {
+                if wanted.next_if_eq(&&offset).is_some() {
+                    let begin = taken.shelf.documents.len();
+                    let shelf = &next.group.shelf.documents;
+                    let documents = next.group.window(next.number).iter();
+                    taken.shelf.documents.extend(documents.map(|&at| shelf[at as usize].clone()));
+                    taken.windows.push((begin, taken.shelf.documents.len()));
+                }
+            })?;
+            Ok((taken, passed.windows, passed.over))
         });
-        taken.map_err(|error| signal.unwrap_or_else(|| errors::to_python(py, error)))
+        taken.map_err(|error| errors::to_python(py, error))
     }
 
     /// Where the next window is, as JSON.
@@ -162,33 +194,6 @@ impl Stream {
 impl Stream {
     fn lock(&self) -> std::sync::MutexGuard<'_, stream::Stream> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn advance(
-        &self,
-        inner: &mut stream::Stream,
-        count: u64,
-        offsets: &[u64],
-        pause: &mut dyn FnMut() -> bool,
-    ) -> Result<(Taken, u64, bool), EngineError> {
-        let ahead = u32::try_from(count).unwrap_or(u32::MAX).min(inner.lanes());
-        inner.want(0..ahead);
-        let mut taken = Taken { shelf: Shelf::default(), windows: Vec::new(), ranked: self.ranked };
-        let mut wanted = offsets.iter().peekable();
-        for offset in 0..count {
-            let next = inner.window(pause)?.ok_or(EngineError::Cancelled)?;
-            if wanted.next_if_eq(&&offset).is_some() {
-                let begin = taken.shelf.documents.len();
-                let shelf = &next.group.shelf.documents;
-                let documents = next.group.window(next.number).iter().map(|&at| shelf[at as usize].clone());
-                taken.shelf.documents.extend(documents);
-                taken.windows.push((begin, taken.shelf.documents.len()));
-            }
-            if next.last {
-                return Ok((taken, offset + 1, true));
-            }
-        }
-        Ok((taken, count, false))
     }
 }
 

@@ -136,8 +136,9 @@ fn resume(state: &State) {
         let mut stream = Stream::new(Arc::new(Made), (0..4).map(unit).collect(), options);
         stream.load(state.clone());
         for _ in 0..3 {
-            let Ok(Some(next)) = stream.window(&mut || false) else { break };
-            assert!(!next.group.window(next.number).is_empty());
+            let Ok(true) = stream.prepare(1, &mut || false) else { break };
+            let passed = stream.take(1, &mut |_, next| assert!(!next.group.window(next.number).is_empty()));
+            passed.expect("what was prepared can be taken");
             let state = serde_json::to_string(&stream.state()).expect("a state");
             let _: State = serde_json::from_str(&state).expect("what was written can be read");
         }

@@ -52,4 +52,14 @@ def open_strategy(plan: Plan) -> Strategy:
     return Single()
 
 
-__all__ = ["Strategy", "open_strategy"]
+def gather_bytes(strategy: Strategy, mine: bytes) -> list[bytes]:
+    """What each rank has to say, by rank; collective."""
+    import torch
+
+    sizes = [int(size) for size in strategy.gather(torch.tensor(len(mine)))]
+    padded = torch.zeros(max(sizes), dtype=torch.uint8)
+    padded[: len(mine)] = torch.frombuffer(bytearray(mine), dtype=torch.uint8)
+    return [bytes(each[:size].tolist()) for each, size in zip(strategy.gather(padded), sizes, strict=True)]
+
+
+__all__ = ["Strategy", "gather_bytes", "open_strategy"]

@@ -6,14 +6,18 @@
 //! share, where sources take turns), shuffles a *group* of them, packs it by best fit and gives its
 //! windows in a keyed order; groups begin with a few windows and grow, so that the first batch comes
 //! soon. Windows of the whole come from the lanes in turn. A lane that is through with the epoch is left out
-//! until all are: then the epoch is over, and each row came as often as the mixture says. Who reads a part of
-//! the windows only has to make all groups nevertheless, since where a lane ends is known from its rows alone.
+//! until all are: then the epoch is over, and each row came as often as the mixture says.
 //! So the order is a function of (units, options, seed); where the documents come from, from files that are
 //! read now or from a store, makes no difference.
+//!
+//! How many windows a lane has is known from its rows alone, but it is all that the order needs to know of them. So
+//! each of several readers makes some lanes, tells the others how many windows these have for certain, and is told
+//! the same of theirs: see `ahead`.
 //!
 //! A place in a lane is where its group began: epoch, group, and for each source the pass, unit and row.
 //! To go on there, the group is made again.
 
+mod ahead;
 mod count;
 pub mod deal;
 mod estimate;
@@ -21,13 +25,15 @@ mod feed;
 pub mod files;
 mod lane;
 pub mod live;
-
+mod open;
 pub mod stored;
 mod windows;
 
+pub use ahead::{Ahead, Known};
 pub use estimate::Estimate;
 pub use lane::{Cursor, Group, Place};
-pub use windows::{LaneState, Next, State, Stream};
+pub use open::{LaneState, Next};
+pub use windows::{Passed, State, Stream};
 
 use std::sync::Arc;
 

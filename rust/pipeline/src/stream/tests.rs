@@ -67,22 +67,24 @@ fn stream(rows: &[u64], sources: &[u32], lanes: u32, mixing: Mixing, seed: u64) 
     Stream::new(Arc::new(Fake { rows: rows.to_vec() }), units, options)
 }
 
-/// Documents of the next window, as their first two ids.
+/// Documents of a window, as their first two ids.
+fn named(Next { group, number }: &Next) -> Vec<(u32, u32, u8)> {
+    let documents = group.window(*number).iter().map(|&at| &group.shelf.documents[at as usize]);
+    assert!(documents.clone().map(|document| document.ids.len()).sum::<usize>() <= 64);
+    documents.map(|document| (document.ids[0], document.ids[1], document.rank)).collect()
+}
+
+/// Documents of the next window.
 fn documents(stream: &mut Stream) -> Vec<(u32, u32, u8)> {
     window(stream).0
 }
 
 /// Documents of the next window, and whether the epoch ends with it.
 fn window(stream: &mut Stream) -> (Vec<(u32, u32, u8)>, bool) {
-    let Next { group, number, last } = stream.window(&mut || false).unwrap().unwrap();
-    let tokens: usize =
-        group.window(number).iter().map(|&at| group.shelf.documents[at as usize].ids.len()).sum();
-    assert!(tokens <= 64);
-    let name = |&at: &u32| {
-        let document = &group.shelf.documents[at as usize];
-        (document.ids[0], document.ids[1], document.rank)
-    };
-    (group.window(number).iter().map(name).collect(), last)
+    assert!(stream.prepare(1, &mut || false).unwrap());
+    let mut found = Vec::new();
+    let passed = stream.take(1, &mut |_, next| found = named(next)).unwrap();
+    (found, passed.over)
 }
 
 /// Windows of an epoch that begins here.
@@ -96,6 +98,8 @@ fn epoch(stream: &mut Stream) -> Vec<Vec<(u32, u32, u8)>> {
         }
     }
 }
+
+mod ranks;
 
 const MIXINGS: [Mixing; 4] =
     [Mixing::Concat, Mixing::FirstExhausted, Mixing::AllExhausted, Mixing::AllExhaustedWithoutReplacement];
@@ -159,7 +163,7 @@ proptest! {
         let sources: Vec<u32> = (0..).take(rows.len()).map(|unit| unit % 3).collect();
         let lengths: Arc<dyn Backend> = Arc::new(Fake { rows: rows.clone() });
         let mut one = stream(&rows, &sources, lanes, MIXINGS[mixing], seed).with_lengths(&lengths);
-        prop_assume!(one.window(&mut || false).is_ok());
+        prop_assume!(one.prepare(1, &mut || false).is_ok());
         one.load(State::default());
         let counts: Vec<u64> = (0..3).map(|number| one.count(number).unwrap().unwrap()).collect();
         prop_assume!(counts.iter().all(|count| *count > 0));
@@ -227,7 +231,7 @@ fn another_seed_or_epoch_is_another_order_and_none_is_the_order_of_the_data() {
 fn data_without_a_document_is_an_error_and_no_endless_search() {
     let empty = |mixing| {
         let mut one = stream(&[0; 6], &[0, 1, 2, 0, 1, 2], 2, mixing, 1);
-        one.window(&mut || false).err().unwrap().to_string()
+        one.prepare(1, &mut || false).unwrap_err().to_string()
     };
     for mixing in MIXINGS {
         assert!(empty(mixing).contains("no row to train on"));
@@ -249,7 +253,7 @@ fn a_state_at_the_end_of_all_numbers_goes_on_or_is_told() {
             turn: u32::MAX,
             lanes: vec![LaneState { place, given: u64::MAX }],
         });
-        let found = stream.window(&mut || false);
+        let found = stream.prepare(1, &mut || false);
         assert!(!matches!(found, Err(EngineError::Worker(_))), "{mixing:?}: a thread panicked");
     }
 }

@@ -1,4 +1,7 @@
 //! The stream of windows: lanes in turn, each with its next group made ahead by a thread, epoch after epoch.
+//!
+//! A lane is made when `make` asks for it. What its maker finds out, `learn` tells to all; then `take` goes on
+//! through windows of lanes that are made here and of lanes that are not.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,20 +11,13 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use serde::{Deserialize, Serialize};
 
+use super::ahead::{Ahead, Known, look};
 use super::count::Count;
 use super::estimate::{Estimate, estimate};
-use super::lane::{Group, Lane, Place};
+use super::lane::{Lane, Place};
+use super::open::{LaneState, Made, Next, Open};
 use super::{Backend, Options, Unit};
 use crate::error::EngineError;
-
-/// Where a lane is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LaneState {
-    /// Where its group begins.
-    pub place: Place,
-    /// Windows of the group that were given.
-    pub given: u64,
-}
 
 /// Where a stream is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,29 +30,17 @@ pub struct State {
     pub lanes: Vec<LaneState>,
 }
 
-/// A window.
-pub struct Next {
-    /// The group that has it.
-    pub group: Arc<Group>,
-    /// Its number there.
-    pub number: usize,
-    /// Whether the epoch ends with it.
-    pub last: bool,
+/// What was gone through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// Windows.
+    pub windows: u64,
+    /// Whether the epoch ended with them.
+    pub over: bool,
 }
 
 /// Bytes below which one lane is enough, for each lane.
 const LANE_BYTES: u64 = 1 << 14;
-
-type Made = Result<Group, EngineError>;
-
-struct Open {
-    groups: Receiver<Made>,
-    current: Option<Arc<Group>>,
-    /// Windows of the current group that were given.
-    given: u64,
-    /// Whether another group is being made.
-    asked: bool,
-}
 
 enum Request {
     Open(u32, Place, Sender<Made>),
@@ -66,11 +50,12 @@ enum Request {
 /// Windows in the block order.
 pub struct Stream {
     backend: Arc<dyn Backend>,
-    units: Arc<[Unit]>,
-    options: Arc<Options>,
+    pub(super) units: Arc<[Unit]>,
+    pub(super) options: Arc<Options>,
     lanes: u32,
     opened: BTreeMap<u32, Open>,
     resumed: Vec<LaneState>,
+    known: Vec<Known>,
     epoch: u64,
     turn: u32,
     requests: Sender<Request>,
@@ -87,7 +72,20 @@ impl Stream {
         let (shared, pieces, chosen) = (Arc::clone(&backend), Arc::clone(&units), Arc::clone(&options));
         std::thread::spawn(move || make(&shared, &pieces, &chosen, lanes, &inbox));
         let (opened, resumed) = (BTreeMap::new(), Vec::new());
-        Self { backend, units, options, lanes, opened, resumed, epoch: 0, turn: 0, requests, count: None }
+        let known = vec![Known::default(); lanes as usize];
+        Self {
+            backend,
+            units,
+            options,
+            lanes,
+            opened,
+            resumed,
+            known,
+            epoch: 0,
+            turn: 0,
+            requests,
+            count: None,
+        }
     }
 
     /// The same, whose epochs can be counted: `lengths` has documents of the same lengths, and reads none.
@@ -123,121 +121,158 @@ impl Stream {
     pub fn load(&mut self, state: State) {
         self.opened.clear();
         (self.epoch, self.turn, self.resumed) = (state.epoch, state.turn % self.lanes, state.lanes);
+        let then = |lane: usize| self.resumed.get(lane).map_or(0, |lane| lane.place.epoch);
+        self.known = (0..self.known.len()).map(|lane| Known { windows: 0, then: then(lane) }).collect();
     }
 
-    /// Where the next window is.
+    /// Where the next window is; of lanes that are not made here, where they were at first.
     #[must_use]
     pub fn state(&self) -> State {
-        let state = |lane: u32| match self.opened.get(&lane) {
-            Some(Open { current: Some(group), given, .. }) if *given < group.windows.len() as u64 => {
-                LaneState { place: group.start.clone(), given: *given }
-            }
-            Some(Open { current: Some(group), .. }) => LaneState { place: group.next.clone(), given: 0 },
-            _ => self.resumed.get(lane as usize).cloned().unwrap_or_default(),
-        };
+        let resumed = |lane: u32| self.resumed.get(lane as usize).cloned().unwrap_or_default();
+        let state = |lane: u32| self.opened.get(&lane).map_or_else(|| resumed(lane), Open::state);
         State { epoch: self.epoch, turn: self.turn, lanes: (0..self.lanes).map(state).collect() }
     }
 
-    /// The next window; None when `pause` says to stop.
+    /// The lanes that the next `count` windows come from, or those that the epoch still has.
     ///
-    /// Lanes take turns, and one that is through with the epoch is left out until all are.
+    /// # Errors
+    /// The lanes of which too little is known, and how many windows have to be.
+    pub fn ahead(&mut self, count: u64) -> Result<Ahead, Vec<(u32, u64)>> {
+        loop {
+            let ahead = look(&self.known, self.epoch, self.turn, count)?;
+            if !(ahead.over && ahead.lanes.is_empty()) {
+                return Ok(ahead);
+            }
+            // No lane has anything in this epoch, as when each has but rows that can't be used.
+            let first = self.known.iter().map(|known| known.then).min().unwrap_or_default();
+            self.epoch = first.max(self.epoch.saturating_add(1));
+        }
+    }
+
+    /// Make lanes until each has so many windows of this epoch, or ended; None when `pause` says to stop.
+    ///
+    /// # Errors
+    /// When documents can't be read. Who asks again gets the same.
+    pub fn make(
+        &mut self,
+        lanes: &[(u32, u64)],
+        pause: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<Vec<(u32, Known)>>, EngineError> {
+        for &(lane, windows) in lanes {
+            let epoch = self.epoch;
+            let open = self.open(lane);
+            let known = open.known(epoch);
+            if known.windows < windows && known.then <= epoch {
+                self.ask(lane)?;
+            }
+        }
+        let mut found = Vec::with_capacity(lanes.len());
+        for &(lane, windows) in lanes {
+            match self.have(lane, windows, pause) {
+                Ok(Some(known)) => found.push((lane, known)),
+                Ok(None) => return Ok(None),
+                Err(error) => {
+                    let state = self.state();
+                    self.load(state);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(Some(found))
+    }
+
+    /// Hear what the maker of a lane knows of it.
+    pub fn learn(&mut self, lane: u32, known: Known) {
+        if let Some(before) = self.known.get_mut(lane as usize) {
+            *before = known;
+        }
+    }
+
+    /// Go `count` windows on, or to the end of the epoch; `visit` gets those of lanes that are made here.
+    ///
+    /// # Errors
+    /// When too little is known of a lane, see `ahead`.
+    pub fn take(&mut self, count: u64, visit: &mut dyn FnMut(u64, &Next)) -> Result<Passed, EngineError> {
+        let Ahead { lanes, over } = self.ahead(count).map_err(|lacking| gone(lacking[0].0))?;
+        for (offset, &lane) in (0u64..).zip(&lanes) {
+            self.known[lane as usize].windows -= 1;
+            if let Some(open) = self.opened.get_mut(&lane) {
+                visit(offset, &open.give().ok_or_else(|| gone(lane))?);
+            }
+            self.turn = (lane + 1) % self.lanes;
+        }
+        if over {
+            (self.epoch, self.turn) = (self.epoch.saturating_add(1), 0);
+            self.known.iter_mut().for_each(|known| known.windows = 0);
+        }
+        Ok(Passed { windows: lanes.len() as u64, over })
+    }
+
+    /// Have what is needed for `ahead` to tell of `count` windows, all lanes being made here; false when `pause`
+    /// says to stop.
     ///
     /// # Errors
     /// When documents can't be read.
-    pub fn window(&mut self, pause: &mut dyn FnMut() -> bool) -> Result<Option<Next>, EngineError> {
-        let lane = loop {
-            match self.following(pause)? {
-                None => return Ok(None),
-                Some(Some(lane)) => break lane,
-                // No lane has anything in this epoch, as when each has but rows that can't be used.
-                Some(None) => self.epoch = self.upcoming(),
-            }
-        };
-        let Some(Open { current: Some(group), given, .. }) = self.opened.get_mut(&lane) else {
-            return Err(gone(lane));
-        };
-        let (group, number) = (Arc::clone(group), crate::order::to_usize(*given));
-        *given += 1;
-        self.turn = (lane + 1) % self.lanes;
-        let Some(following) = self.following(pause)? else { return Ok(None) };
-        let last = following.is_none();
-        if last {
-            (self.epoch, self.turn) = (self.epoch.saturating_add(1), 0);
-        }
-        Ok(Some(Next { group, number, last }))
-    }
-
-    /// The lane that has the next window of this epoch, if one has; None when `pause` says to stop.
-    #[allow(clippy::option_option, reason = "the outer one is a pause, the inner one a lane")]
-    fn following(&mut self, pause: &mut dyn FnMut() -> bool) -> Result<Option<Option<u32>>, EngineError> {
-        for step in 0..self.lanes {
-            let lane = (self.turn + step) % self.lanes;
-            match self.goes_on(lane, pause)? {
-                None => return Ok(None),
-                Some(true) => return Ok(Some(Some(lane))),
-                Some(false) => {}
+    pub fn prepare(&mut self, count: u64, pause: &mut dyn FnMut() -> bool) -> Result<bool, EngineError> {
+        while let Err(lacking) = self.ahead(count) {
+            let Some(found) = self.make(&lacking, pause)? else { return Ok(false) };
+            for (lane, known) in found {
+                self.learn(lane, known);
             }
         }
-        Ok(Some(None))
+        Ok(true)
     }
 
-    /// Whether a lane has a window left in this epoch; None when `pause` says to stop.
-    fn goes_on(&mut self, lane: u32, pause: &mut dyn FnMut() -> bool) -> Result<Option<bool>, EngineError> {
-        self.want([lane]);
-        let open = self.opened.get_mut(&lane).ok_or_else(|| gone(lane))?;
+    fn open(&mut self, lane: u32) -> &mut Open {
+        self.opened.entry(lane).or_insert_with(|| {
+            let LaneState { place, given } = self.resumed.get(lane as usize).cloned().unwrap_or_default();
+            let (sender, groups) = unbounded();
+            let _ = self.requests.send(Request::Open(lane, place.clone(), sender));
+            Open::new(groups, LaneState { place, given })
+        })
+    }
+
+    /// Have the next group of a lane made by the thread.
+    fn ask(&mut self, lane: u32) -> Result<(), EngineError> {
+        if let Some(open) = self.opened.get_mut(&lane).filter(|open| !open.asked) {
+            self.requests.send(Request::Next(lane)).map_err(|_| gone(lane))?;
+            open.asked = true;
+        }
+        Ok(())
+    }
+
+    /// Make a lane until it has so many windows of this epoch, or ended.
+    fn have(
+        &mut self,
+        lane: u32,
+        windows: u64,
+        pause: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<Known>, EngineError> {
         loop {
-            if let Some(group) = &open.current {
-                if open.given < group.windows.len() as u64 {
-                    return Ok(Some(group.start.epoch <= self.epoch));
-                }
-                if group.next.epoch > self.epoch {
-                    return Ok(Some(false));
-                }
+            let epoch = self.epoch;
+            let open = self.open(lane);
+            let known = open.known(epoch);
+            if known.windows >= windows || known.then > epoch {
+                return Ok(Some(known));
             }
-            if !open.asked {
-                self.requests.send(Request::Next(lane)).map_err(|_| gone(lane))?;
-                open.asked = true;
-            }
-            let made = match open.groups.recv_timeout(Duration::from_millis(50)) {
-                Ok(made) => made?,
+            self.ask(lane)?;
+            let open = self.open(lane);
+            match open.groups.recv_timeout(Duration::from_millis(50)) {
+                Ok(made) => {
+                    let made = made?;
+                    // The next epoch is not begun before it is wanted: perhaps there is none.
+                    let goes_on = made.next.epoch == made.start.epoch;
+                    open.hold(made);
+                    if goes_on {
+                        self.ask(lane)?;
+                    }
+                }
                 Err(RecvTimeoutError::Disconnected) => return Err(gone(lane)),
                 Err(RecvTimeoutError::Timeout) => {
                     if pause() {
                         return Ok(None);
                     }
-                    continue;
                 }
-            };
-            if open.current.is_some() {
-                open.given = 0;
-            }
-            // The next epoch is not begun before it is wanted: perhaps there is none.
-            open.asked = made.next.epoch == made.start.epoch;
-            if open.asked {
-                self.requests.send(Request::Next(lane)).map_err(|_| gone(lane))?;
-            }
-            open.current = Some(Arc::new(made));
-        }
-    }
-
-    /// The first epoch after this one that a lane has something in.
-    fn upcoming(&self) -> u64 {
-        let groups = self.opened.values().filter_map(|open| Some((open.current.as_ref()?, open.given)));
-        let epochs = groups.map(|(group, given)| {
-            let through = given >= group.windows.len() as u64;
-            if through { group.next.epoch } else { group.start.epoch }
-        });
-        epochs.min().unwrap_or(self.epoch).max(self.epoch.saturating_add(1))
-    }
-
-    /// Have the first group of these lanes made ahead.
-    pub fn want(&mut self, lanes: impl IntoIterator<Item = u32>) {
-        for lane in lanes {
-            if !self.opened.contains_key(&lane) {
-                let LaneState { place, given } = self.resumed.get(lane as usize).cloned().unwrap_or_default();
-                let (sender, groups) = unbounded();
-                let _ = self.requests.send(Request::Open(lane, place, sender));
-                self.opened.insert(lane, Open { groups, current: None, given, asked: true });
             }
         }
     }
@@ -273,7 +308,7 @@ fn make(
                 let (backend, units, options) = (Arc::clone(backend), Arc::clone(units), Arc::clone(options));
                 let lane = Lane::new(backend, units, options, (number, lanes), true, &place);
                 open.insert(number, (lane, sender));
-                number
+                continue;
             }
             Request::Next(number) => number,
         };
