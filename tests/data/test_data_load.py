@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,26 @@ def test_ranks_share_the_batches(kitchen: Kitchen, rows: Path) -> None:
     assert len(parts[0]) == len(parts[1]) == len(alone) // 2
     left_out = sorted(set(alone) - set(parts[0] + parts[1]))
     assert sorted(parts[0] + parts[1] + left_out) == sorted(alone)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 4])
+@pytest.mark.parametrize("options", MODES[1:], ids=["block", "streaming"])
+def test_ranks_of_the_block_order_get_as_many_batches(
+    kitchen: Kitchen, rows: Path, options: dict[str, Any], world: int
+) -> None:
+    def documents(batches: list[dict[str, Any]]) -> list[str]:
+        bounds = [batch["cu_seqlens"].tolist() for batch in batches]
+        ids = [batch["input_ids"][0].tolist() for batch in batches]
+        return [str(i[a:b]) for i, each in zip(ids, bounds, strict=True) for a, b in itertools.pairwise(each)]
+
+    options = {**options, "max_length": 192}
+    alone = documents(list(load(kitchen, rows, options=options)))
+    parts = [list(load(kitchen, rows, options=options, rank=rank, world=world)) for rank in range(world)]
+    assert len({len(part) for part in parts}) == 1
+    assert all((batch["labels"] != -100).any() for part in parts for batch in part)
+    assert sorted(document for part in parts for document in documents(part)) == sorted(alone)
+    if options.get("shuffle") == "block":
+        assert len(load(kitchen, rows, options=options, world=world)) == len(parts[0])
 
 
 def test_length_is_told_where_it_is_known(kitchen: Kitchen, rows: Path) -> None:

@@ -20,10 +20,13 @@ pytest.importorskip("fastft._engine", reason="the data engine is not built")
 
 STREAM: dict[str, Any] = {
     "data__streaming": True,
-    "data__lanes": 4,
+    "data__lanes": 2,
     "method__dropout": 0.0,  # its noise is another one on each rank
+    "data__max_length": 256,
+    "optimizer__lr": 1e-4,  # so that what floats round otherwise stays small
+    "checkpoint__every": 5,
     "steps": None,
-    "epochs": 1.5,
+    "epochs": 1.25,
 }
 
 
@@ -56,7 +59,7 @@ def _rank(rank: int, port: int, words: tuple[Path, Path, dict[str, Any]], out: P
         opened.append(real(*args, **options))
         return opened[-1]
 
-    data.open_stream = keep  # type: ignore[assignment]
+    data.open_stream = keep
     tiny, rows, changes = words
     train(test_train.config(tiny, rows, **changes), out=out, bus=Bus([KillAt(kill)]))
     (streamed,) = opened
@@ -91,10 +94,10 @@ def _two(tiny: Path, rows: Path, out: Path, kill: int = -1, **changes: Any) -> l
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Rows for 4 lanes, two of them broken."""
+    """Rows for 2 lanes, two of them broken."""
     path = tmp_path_factory.mktemp("ranks") / "many.jsonl"
-    rows = [json.dumps({"instruction": f"Say red {n} " * (n % 5 + 1), "output": f"red {n}"}) for n in range(500)]
-    rows[4] = rows[400] = "{"
+    rows = [json.dumps({"instruction": f"Say red {n} " * (n % 24 + 1), "output": f"red {n}"}) for n in range(260)]
+    rows[4] = rows[200] = "{"
     path.write_text("\n".join(rows))
     return path
 
@@ -118,17 +121,16 @@ def _tokens(folder: Path) -> list[int]:
 def test_two_ranks_make_the_tokens_once_and_learn_what_one_learns(
     tiny: Path, many: Path, whole: Path, tmp_path: Path
 ) -> None:
-    made = _two(tiny, many, tmp_path / "run", **STREAM | {"epochs": 1})
-    first = [event for event in load_run(whole).history if event["epoch"] < 1] + [
-        next(event for event in load_run(whole).history if event["epoch"] >= 1)
-    ]
-    assert _losses(tmp_path / "run") == pytest.approx([event["loss"] for event in first], abs=1e-5)
-    assert _tokens(tmp_path / "run") == [event["tokens"] for event in first]
-    used = sum(event["tokens"] for event in first)
+    made = _two(tiny, many, tmp_path / "run", **STREAM)
+    assert _losses(tmp_path / "run") == pytest.approx(_losses(whole), abs=1e-4)
+    assert _tokens(tmp_path / "run") == _tokens(whole)
+    # rows enter the books when they are read for the first time
+    history = load_run(whole).history
+    used = sum(event["tokens"] for event in history if event["epoch"] <= 1)
     assert sum(count or 0 for count in made) == used
     assert max(count or 0 for count in made) < 0.6 * used
     listed = (tmp_path / "run" / "data" / "rejected.jsonl").read_text().splitlines()
-    assert sorted(json.loads(line)["line"] for line in listed) == [5, 401]
+    assert sorted(json.loads(line)["line"] for line in listed) == [5, 201]
 
 
 def test_killed_ranks_go_on_and_one_goes_on_for_two(tiny: Path, many: Path, whole: Path, tmp_path: Path) -> None:
@@ -137,13 +139,13 @@ def test_killed_ranks_go_on_and_one_goes_on_for_two(tiny: Path, many: Path, whol
     assert _two(tiny, many, out, kill=steps // 3, **changes)[0] is None
     assert _two(tiny, many, out, kill=steps * 3 // 4, **changes)[0] is None
     train(test_train.config(tiny, many, **changes), out=out, bus=Bus())
-    assert _losses(out) == pytest.approx(_losses(whole), abs=1e-5)
+    assert _losses(out) == pytest.approx(_losses(whole), abs=1e-4)
     assert _tokens(out) == _tokens(whole)
-    assert test_train.same(test_train.final(out), test_train.final(whole), atol=1e-5)
+    assert test_train.same(test_train.final(out), test_train.final(whole), atol=1e-4)
 
 
 def test_ranks_that_do_not_divide_the_lanes_are_told(tiny: Path, many: Path, tmp_path: Path) -> None:
-    """Three ranks and four lanes have nothing in common, so that each would make all."""
+    """Three ranks and two lanes have nothing in common, so that each would make all."""
     from fastft.run.plan import Place
     from fastft.run.train import Job, _batches, _plan, _prepare
 
@@ -164,4 +166,4 @@ def test_ranks_that_do_not_divide_the_lanes_are_told(tiny: Path, many: Path, tmp
         assert [event.code for event in Heard.events].count("data.lanes") == told
         if told:
             (event,) = [event for event in Heard.events if event.code == "data.lanes"]
-            assert "`data.lanes = 6`" in (event.hint or "")
+            assert "`data.lanes = 3`" in (event.hint or "")

@@ -50,7 +50,9 @@ impl Ranks {
                 told.extend(stream.make(&mine, &mut || false).unwrap().unwrap());
             }
             for stream in &mut self.streams {
-                told.iter().for_each(|(lane, known)| stream.learn(*lane, *known));
+                for (lane, known) in &told {
+                    stream.learn(*lane, *known);
+                }
             }
         }
         let mut windows = Vec::new();
