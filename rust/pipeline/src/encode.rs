@@ -333,10 +333,6 @@ impl Encoder {
         Err(error.unwrap_or_else(|| RowError::new(Code::Template, "the row can't be rendered")))
     }
 
-    const fn in_rust(&self) -> bool {
-        matches!(self.renderer, Some(Renderer::Rust(_)))
-    }
-
     /// Whether the template says itself what the answers are.
     fn by_tags(&self) -> bool {
         matches!(&self.renderer, Some(Renderer::Rust(template)) if template.has_generation())

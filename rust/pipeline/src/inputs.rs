@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use crate::error::EngineError;
 use crate::format::{self, Format, Text};
+use crate::json;
 use crate::key::{Digests, Files};
 use crate::plan::{Plan, Rows, SourcePlan, Truncate};
 use crate::units::Input;
-use crate::worker;
 
 /// Rows that are looked at to find a format.
 const SNIFFED_ROWS: usize = 200;
@@ -223,7 +223,7 @@ fn first_rows(data: &[DataFile]) -> Result<First, EngineError> {
                 seen += 1;
                 let parsed = match (&row.fault, std::str::from_utf8(chunk.bytes(row))) {
                     (Some(fault), _) => Err(fault.clone()),
-                    (None, Ok(text)) => worker::parse(text),
+                    (None, Ok(text)) => json::parse(text),
                     (None, Err(error)) => Err(RowError::new(Code::Utf8, error.to_string())),
                 };
                 match parsed {

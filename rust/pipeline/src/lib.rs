@@ -12,6 +12,7 @@ pub mod error;
 pub mod format;
 mod inputs;
 pub mod job;
+mod json;
 pub mod key;
 pub mod lists;
 mod mend;

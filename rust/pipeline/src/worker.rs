@@ -8,7 +8,6 @@ use fastft_augment::{AugmentPlan, Augmenter};
 use fastft_clean::{Cleaner, Duplicate, Duplicates, RowRef, Verdict};
 use fastft_record::{Code, Document, RowError, SourceBooks};
 use fastft_source::{Layout, Row};
-use serde_json::Value;
 
 use crate::encode::{Encoded, Encoder, take_noted};
 use crate::error::EngineError;
@@ -19,7 +18,7 @@ use crate::plan::{Plan, Truncate};
 use crate::store::{PartWriter, Place};
 use crate::truncate::{self, Cut};
 use crate::units::{Input, Task};
-use crate::{align, dedup};
+use crate::{align, dedup, json};
 
 /// Counters that another thread polls.
 #[derive(Debug, Default)]
@@ -358,22 +357,7 @@ pub fn document(bytes: &[u8], layout: Layout, format: &Format) -> Result<Documen
     if layout.is_text() {
         return align::text_document(text.to_owned());
     }
-    align::row(parse(text)?, text, format)
-}
-
-/// Parse one row.
-///
-/// # Errors
-/// `E_JSON` when it is none.
-pub fn parse(text: &str) -> Result<Value, RowError> {
-    serde_json::from_str(text).map_err(|error| {
-        let reason = if text.starts_with('\u{feff}') {
-            "a byte order mark inside the file; were files joined?".to_owned()
-        } else {
-            format!("not JSON: {error}")
-        };
-        RowError::new(Code::Json, reason)
-    })
+    align::row(json::parse(text)?, text, format)
 }
 
 /// The hash of a row's bytes.

@@ -1,7 +1,8 @@
 //! Cutting a JSON array into its elements by depth, without parsing them.
 //!
 //! An element that never closes (a missing quote or bracket) does not take the rest of the file
-//! with it: the cut is made before the next line that begins like the element did.
+//! with it: the cut is made before the next line that begins like the element did, or, in an array
+//! that is one line, before the next object with the element's first key.
 
 use fastft_record::{Code, RowError};
 use memchr::{memchr3, memmem, memrchr};
@@ -84,9 +85,9 @@ impl Array {
         }
         let opening = self.opening(bytes, start);
         let reason = "a quote or bracket of this row never closes";
-        if let Some(found) = memmem::find(&bytes[start..], &opening).filter(|_| !opening.is_empty()) {
+        if let Some(next) = next(bytes, start + 1, &opening) {
             self.state = State::Separator;
-            *at = start + found + 1;
+            *at = next;
             return Self::fault(start, *at, reason);
         }
         let rest = bytes.len() - start;
@@ -103,17 +104,22 @@ impl Array {
         Self::fault(
             start,
             *at,
-            format!("{reason}; what follows is lost up to the next line that begins like it"),
+            format!("{reason}; what follows is lost up to the next row that begins like it"),
         )
     }
 
-    /// How the line begins on which the next element is sought: with the same indent and first byte. Empty when the
-    /// element does not begin its line.
+    /// How the next element begins: on a line with the same indent and first byte, or, when the element does not
+    /// begin its line, with the same first key. Empty when it has none.
     fn opening(&self, bytes: &[u8], start: usize) -> Vec<u8> {
         let mut indent = self.indent.clone();
         follow(&mut indent, &bytes[self.from..start]);
         if !indent.iter().all(u8::is_ascii_whitespace) {
-            return Vec::new();
+            let key =
+                bytes[start + 1..].iter().take_while(|byte| byte.is_ascii_whitespace()).count() + start + 1;
+            return match (bytes[start], bytes.get(key), string_end(bytes, key + 1)) {
+                (b'{', Some(b'"'), Ends::At(end)) => bytes[start..end].to_vec(),
+                _ => Vec::new(),
+            };
         }
         [b"\n", indent.as_slice(), &bytes[start..=start]].concat()
     }
@@ -123,9 +129,9 @@ impl Array {
         let State::Lost { opening, bytes: lost } = &mut self.state else {
             unreachable!("only called when lost")
         };
-        let found = memmem::find(&bytes[*at..], opening).filter(|_| !opening.is_empty());
+        let found = next(bytes, *at, opening);
         let to = match found {
-            Some(found) => *at + found + 1,
+            Some(next) => next,
             None if last => bytes.len(),
             None => bytes.len().saturating_sub(opening.len()).max(*at),
         };
@@ -189,6 +195,12 @@ impl Array {
             }
         }
     }
+}
+
+/// Where the next element begins that opens like this, or its line does.
+fn next(bytes: &[u8], from: usize, opening: &[u8]) -> Option<usize> {
+    let newline = usize::from(*opening.first()? == b'\n');
+    memmem::find(&bytes[from..], opening).map(|found| from + found + newline)
 }
 
 /// One past the end of the value at `start`.
@@ -353,6 +365,18 @@ mod tests {
                 assert_eq!(faults, [false, true, false, false], "{text}");
                 assert_eq!((rows[2].0.as_str(), rows[3].0.as_str()), ("{\"a\": 3}", "{\"a\": 4}"));
             }
+        }
+    }
+
+    #[test]
+    fn a_broken_row_on_the_only_line_costs_only_itself() {
+        for broken in ["{\"a\": \"x}", "{\"a\": [\"x\"}", "{\"a\": {\"b\": 1}", "{\"a\": \"x\""] {
+            let text = format!("[{{\"a\": 1}}, {broken}, {broken}, {{\"a\": 3}}, {{\"a\": 4}}]");
+            let rows = cut(&text);
+            assert_eq!(cut_by(text.as_bytes(), 2), rows);
+            let is_json = |row: &&(String, bool)| serde_json::from_str::<Value>(&row.0).is_ok();
+            let good: Vec<&str> = rows.iter().filter(is_json).map(|row| row.0.as_str()).collect();
+            assert_eq!(good, ["{\"a\": 1}", "{\"a\": 3}", "{\"a\": 4}"], "{text} {rows:?}");
         }
     }
 

@@ -20,8 +20,7 @@ use crate::python::{Dumps, float, is_space};
 /// The environment; `now` is what `strftime_now` prints.
 pub fn environment(now: Moment, bounds: Bounds) -> Environment<'static> {
     let mut env = Environment::new();
-    let whitespace = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-    env.set_syntax(whitespace.expect("only whitespace differs from the default"));
+    env.set_syntax(syntax());
     env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     env.set_unknown_method_callback(move |state, value, name, args| method(state, value, name, args, bounds));
     env.set_formatter(move |out: &mut Output, state: &mut State, value: &Value| {
@@ -79,6 +78,12 @@ pub fn environment(now: Moment, bounds: Bounds) -> Environment<'static> {
     crate::iterate::add(&mut env, bounds);
     bounds.add(&mut env);
     env
+}
+
+/// How tags are read.
+pub fn syntax() -> SyntaxConfig {
+    let whitespace = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+    whitespace.expect("only whitespace differs from the default")
 }
 
 /// The text of a `{% generation %}` block, between the marks of this rendering if it has any.

@@ -10,8 +10,10 @@ mod date;
 mod environment;
 mod iterate;
 pub mod marks;
+mod printed;
 mod python;
 mod rewrite;
+mod skeleton;
 mod slice;
 
 use fastft_record::{Conversation, Message};
@@ -22,6 +24,7 @@ pub use bounds::Bounds;
 pub use date::Moment;
 pub use marks::Marks;
 pub use minijinja::value::Value;
+use skeleton::Skeletons;
 
 /// A template that can't be compiled or a conversation that it refuses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +39,7 @@ pub struct Template {
     env: Environment<'static>,
     special: SpecialTokens,
     generation: bool,
+    skeletons: Option<Skeletons>,
 }
 
 impl Template {
@@ -62,8 +66,9 @@ impl Template {
         if let Some(refused) = refused {
             return Err(TemplateError(refused.to_owned()));
         }
+        let skeletons = Skeletons::new(&source);
         env.add_template_owned("chat", source).map_err(|error| TemplateError(message(&error)))?;
-        Ok(Self { env, special: special.clone(), generation })
+        Ok(Self { env, special: special.clone(), generation, skeletons })
     }
 
     /// Whether the template says itself what the assistant wrote, by `{% generation %}`.
@@ -81,7 +86,35 @@ impl Template {
         conversation: &Conversation,
         add_generation_prompt: bool,
     ) -> Result<String, TemplateError> {
+        if let Some(text) = self.fill(conversation, conversation.messages.len(), add_generation_prompt, None)
+        {
+            return Ok(text);
+        }
         self.render_values(&messages(conversation), &tools(conversation), add_generation_prompt, None)
+    }
+
+    /// What `render_values` gives for the first `len` messages, put together from their texts; None where it has
+    /// to be rendered. It is for conversations of texts alone and templates that only print them.
+    #[must_use]
+    pub fn fill(
+        &self,
+        conversation: &Conversation,
+        len: usize,
+        add_generation_prompt: bool,
+        marks: Option<Marks>,
+    ) -> Option<String> {
+        let skeletons = self.skeletons.as_ref().filter(|_| conversation.tools.is_none())?;
+        let render = |messages: &[Message]| {
+            let values: Vec<Value> = messages.iter().map(message_value).collect();
+            self.render_values(&values, &Value::from(()), add_generation_prompt, marks)
+        };
+        let messages = &conversation.messages[..len];
+        let text = skeletons.fill(messages, add_generation_prompt, marks, |placed| render(placed).ok());
+        debug_assert!(
+            text.is_none() || text.as_ref() == render(messages).as_ref().ok(),
+            "a skeleton is wrong"
+        );
+        text
     }
 
     /// The text of messages that are converted already, with `marks` around generation blocks.

@@ -1,6 +1,7 @@
 //! Where in a rendering the trained parts stand.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 use fastft_record::{Code, Conversation, RowError};
 use fastft_template::{Marks, Value, marks, messages, tools};
@@ -24,7 +25,8 @@ pub struct Spans {
 pub struct View<'a> {
     encoder: &'a Encoder,
     pub(super) conversation: Cow<'a, Conversation>,
-    values: Option<(Vec<Value>, Value)>,
+    /// What is rendered, where it has to be.
+    values: OnceCell<(Vec<Value>, Value)>,
     /// Around control tokens in messages.
     plain: Marks,
     /// Around generation blocks, or texts.
@@ -54,8 +56,7 @@ impl<'a> View<'a> {
         plain: Marks,
         generation: Marks,
     ) -> Self {
-        let values = encoder.in_rust().then(|| (messages(&conversation), tools(&conversation)));
-        Self { encoder, conversation, values, plain, generation }
+        Self { encoder, conversation, values: OnceCell::new(), plain, generation }
     }
 
     /// Render the first `len` messages.
@@ -87,11 +88,18 @@ impl<'a> View<'a> {
         let refused = |reason: String| {
             RowError::new(Code::Template, format!("the chat template refuses the row: {reason}"))
         };
-        match (&self.encoder.renderer, &self.values) {
-            (Some(Renderer::Rust(template)), Some((messages, tools))) => template
-                .render_values(&messages[..len], tools, prompt, marks)
-                .map_err(|error| refused(error.0)),
-            (Some(Renderer::Elsewhere(render)), _) => {
+        match &self.encoder.renderer {
+            Some(Renderer::Rust(template)) => {
+                if let Some(text) = template.fill(&self.conversation, len, prompt, marks) {
+                    return Ok(text);
+                }
+                let (messages, tools) =
+                    self.values.get_or_init(|| (messages(&self.conversation), tools(&self.conversation)));
+                template
+                    .render_values(&messages[..len], tools, prompt, marks)
+                    .map_err(|error| refused(error.0))
+            }
+            Some(Renderer::Elsewhere(render)) => {
                 #[derive(Serialize)]
                 struct Call<'a> {
                     messages: &'a [fastft_record::Message],
@@ -106,7 +114,7 @@ impl<'a> View<'a> {
                 let json = serde_json::to_string(&call).map_err(|error| refused(error.to_string()))?;
                 render(&json).map_err(refused)
             }
-            _ => {
+            None => {
                 Err(RowError::new(Code::Template, "there is no chat template, and the row is a conversation"))
             }
         }
