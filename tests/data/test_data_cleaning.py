@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from fastft.config import cleaning
 from fastft.config.cleaning import CleanConfig, DecontaminateConfig, DedupConfig
-from fastft.core.errors import DataError
-from fastft.data.cleaning import clean_plan
+from fastft.config.files import cleaning_file_problems
+from fastft.core.errors import ConfigError
+from fastft.data.cleaning import clean_plan, trial
 from fastft.data.engine import engine
 
 MODELS = Path(__file__).parents[2] / "rust" / "clean" / "tests" / "fixtures" / "fasttext"
@@ -96,8 +97,10 @@ def test_evaluation_sets_are_found_from_the_config(tmp_path: Path) -> None:
         assert dropped == ("decontaminate.rivers", "a.jsonl:1")
     for path in ("none", "sets/*.csv"):
         config = DecontaminateConfig.model_validate({"sets": [{"name": "rivers", "path": path}]})
-        with pytest.raises(DataError, match=path.replace("*", r"\*")):
-            clean_plan(None, config, tmp_path)
+        (problem,) = cleaning_file_problems(None, config, tmp_path)
+        assert (problem.key, f"`{path}`" in problem.message) == ("data.decontaminate.sets.0.path", True)
+        (problem,) = trial(clean_plan(None, config, tmp_path))
+        assert problem.key == "data.decontaminate.sets.0.path"
 
 
 def test_duplicates_are_told_with_the_row_that_stays(tmp_path: Path) -> None:
@@ -127,7 +130,7 @@ def test_tables_that_ask_for_nothing_or_nonsense_are_refused(section: Any, table
 
 
 def test_wrong_options_end_with_a_clear_error() -> None:
-    with pytest.raises(DataError, match="`klingon` is no language that can be told"):
+    with pytest.raises(ConfigError, match="`klingon` is no language that can be told"):
         engine().Cleaner(json.dumps({"language": {"languages": ["klingon"]}}))
 
 
@@ -138,10 +141,12 @@ def test_a_fasttext_model_tells_the_language(tmp_path: Path) -> None:
     cleaner = engine().Cleaner(json.dumps(plan))
     assert cleaner.text("elle lit\nun long livre")[0] is None
     assert cleaner.text("das Haus ist alt")[0] == ("language.de", "confidence 0.99")
-    with pytest.raises(DataError, match="`es` is no language that can be told; those are de, en, fr, zh"):
+    with pytest.raises(ConfigError, match="`es` is no language that can be told; those are de, en, fr, zh"):
         engine().Cleaner(json.dumps({"language": plan["language"] | {"languages": ["es"]}} if plan else None))
-    with pytest.raises(DataError, match=r"`data\.clean\.language\.fasttext` names `.*none\.ftz`, which is not there"):
-        clean_plan(CleanConfig.model_validate({"language": table | {"fasttext": "none.ftz"}}), None, tmp_path)
+    missing = CleanConfig.model_validate({"language": table | {"fasttext": "none.ftz"}})
+    for problems in (cleaning_file_problems(missing, None, tmp_path), trial(clean_plan(missing, None, tmp_path))):
+        (problem,) = problems
+        assert (problem.key, "none.ftz" in problem.message) == ("data.clean.language.fasttext", True)
 
 
 @pytest.mark.parity

@@ -44,7 +44,8 @@ def command(
         return
     from fastft.run import train
 
-    run = train(loaded.config, out=out, resume=resume, origins=loaded.origins, source=config)
+    with loaded.placing():
+        run = train(loaded.config, out=out, resume=resume, origins=loaded.origins, source=config)
     if as_json:
         console.out_json(run.summary())
     else:
@@ -55,7 +56,8 @@ def _dry_run(loaded: Loaded, as_json: bool) -> None:
     from fastft.config.dump import dump
     from fastft.run import dry_run
 
-    told = dry_run(loaded.config, source=loaded.path)
+    with loaded.placing():
+        told = dry_run(loaded.config, source=loaded.path)
     if as_json:
         console.out_json(told)
         return

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fastft.config import urls
+from fastft.config.cleaning import CleanConfig, DecontaminateConfig
 from fastft.config.schema import RunConfig
 from fastft.core.errors import Problem
 from fastft.core.registry import closest, closest_file
@@ -25,7 +26,31 @@ def file_problems(config: RunConfig, folder: Path | None) -> list[Problem]:
         config: a valid config.
         folder: the config file's; relative paths are looked for there after the working directory.
     """
-    return [*_data(config, folder), *_template(config, folder), *_model(config, folder)]
+    cleaning = cleaning_file_problems(config.data.clean, config.data.decontaminate, folder)
+    return [*_data(config, folder), *cleaning, *_template(config, folder), *_model(config, folder)]
+
+
+def cleaning_file_problems(
+    clean: CleanConfig | None, decontaminate: DecontaminateConfig | None, folder: Path | None
+) -> list[Problem]:
+    """Name every file that cleaning needs and that is not there."""
+    named: list[tuple[str, str]] = []
+    if clean is not None and clean.block is not None:
+        named += [(f"data.clean.block.files.{index}", path) for index, path in enumerate(clean.block.files)]
+    if clean is not None and clean.language is not None and clean.language.fasttext:
+        named.append(("data.clean.language.fasttext", clean.language.fasttext))
+    if decontaminate is not None:
+        named += [(f"data.decontaminate.sets.{index}.path", each.path) for index, each in enumerate(decontaminate.sets)]
+    problems = []
+    for key, path in named:
+        if _find(path, folder) is not None:
+            continue
+        if key.startswith("data.decontaminate.") and any(char in path for char in _GLOB):
+            if not _matches(path, folder):
+                problems.append(Problem("data.missing-file", key, f"no file matches `{path}`", _looked(path, folder)))
+        else:
+            problems.append(Problem("data.missing-file", key, f"there is no file `{path}`", _near(path, folder)))
+    return problems
 
 
 def with_model_found(config: RunConfig, folder: Path) -> RunConfig:

@@ -11,7 +11,8 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,18 @@ class Loaded:
     def folder(self) -> Path:
         """Where relative paths of the config are looked for after the working directory."""
         return self.path.parent
+
+    def placed(self, problem: Problem) -> Problem:
+        """A problem with its place: where its key was written, the key's table, or else the file."""
+        return _placed(problem, self.origins, self.path)
+
+    @contextmanager
+    def placing(self) -> Iterator[None]:
+        """Say of each problem that is found inside where its key was written."""
+        try:
+            yield
+        except ConfigError as error:
+            raise ConfigError(self.placed(problem) for problem in error.problems) from error
 
 
 @dataclass

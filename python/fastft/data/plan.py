@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from fastft.config import urls
 from fastft.config.augmentation import EndpointAugmentation
+from fastft.config.files import cleaning_file_problems
 from fastft.core.errors import ConfigError, DataError, Problem
 from fastft.data import dataset_info
-from fastft.data.cleaning import clean_plan
+from fastft.data.cleaning import clean_plan, trial
 from fastft.data.engine import engine
 from fastft.data.sources import Located, localize, name_of, tell_left_out
 
@@ -82,7 +83,8 @@ def make_plan(
 
     Raises:
         DataError: a source has no files, or its format can't be told.
-        ConfigError: the template can't be found, or an endpoint is wanted where nobody asks it.
+        ConfigError: the template or a file of `data.clean` can't be found, or an endpoint is wanted where nobody
+            asks it; with everything else that the engine can't do, which it tells by itself otherwise.
     """
     sources = plain_sources(sources, config_dir)
     names = names_of(sources)
@@ -127,20 +129,26 @@ def make_plan(
     }
     if tokenizer is None:
         return EnginePlan(json.dumps(plan), None, names, make_mix(data, sources), None, origins=origins)
+    problems = [] if as_they_are else cleaning_file_problems(data.clean, data.decontaminate, config_dir)
     looks = json.loads(engine().looks(json.dumps(plan)))
     kinds = {look["format"]["kind"] for look in looks}
     unused = not_ignored(names, sources, [look["unused"] for look in looks])
     fallback, slow_template = None, None
     if kinds - {"text"}:
-        fallback, slow_template = _add_template(plan, data, tokenizer, config_dir, cache)
+        try:
+            fallback, slow_template = _add_template(plan, data, tokenizer, config_dir, cache)
+        except ConfigError as error:
+            problems += error.problems
     if "text" in kinds:
         plan["encode"]["add_bos_to_text"] = tokenizer.bos_id is not None and _adds_bos(tokenizer)
     if augment_seed is not None and data.augment and not as_they_are:
-        if kinds == {"text"}:
-            _need_text(data.augment)
-        if not asks:
-            _need_no_endpoint(data.augment)
+        problems += roles_of_nothing(data.augment) if kinds == {"text"} else []
+        problems += [] if asks else endpoints_unasked(data.augment)
         plan["augment"] = augment_plan(data.augment, augment_seed, plan["tokenizer"]["special_tokens"], config_dir)
+    if problems:
+        known = {problem.key for problem in problems}
+        tried = trial(plan["clean"], plan.get("augment"))
+        raise ConfigError([*problems, *(problem for problem in tried if problem.key not in known)])
     return EnginePlan(json.dumps(plan), fallback, names, make_mix(data, sources), slow_template, unused, origins)
 
 
@@ -205,11 +213,13 @@ def augment_plan(
 
     `derived` is for the files of copies that endpoints wrote, see `data/copies.py`.
     """
-    ops = []
-    for first, table in numbered(tables):
+    ops: list[dict[str, Any]] = []
+    for index, (first, table) in enumerate(numbered(tables)):
         if isinstance(table, EndpointAugmentation):
             continue
         op = {"kind": table.kind, "first": first, **table.model_dump()}
+        if index != len(ops):
+            op["table"] = index  # an endpoint's table stands before it
         if op.get("dictionary"):
             op["dictionary"] = str(locate(op["dictionary"], config_dir))
         ops.append(op)
@@ -217,9 +227,9 @@ def augment_plan(
     return {"seed": seed & (2**64 - 1), "control": control, "ops": ops, "derived": []}
 
 
-def _need_text(tables: Sequence[Augmentation]) -> None:
-    """Refuse roles that plain text does not have: nothing would be altered."""
-    problems = [
+def roles_of_nothing(tables: Sequence[Augmentation]) -> list[Problem]:
+    """Roles that plain text does not have: nothing would be altered."""
+    return [
         Problem(
             "data.no-such-role",
             f"data.augment.{index}.roles",
@@ -229,13 +239,11 @@ def _need_text(tables: Sequence[Augmentation]) -> None:
         for index, table in enumerate(tables)
         if "text" not in table.roles
     ]
-    if problems:
-        raise ConfigError(problems)
 
 
-def _need_no_endpoint(tables: Sequence[Augmentation]) -> None:
-    """Refuse tables that would do nothing, as nobody asks their endpoints."""
-    problems = [
+def endpoints_unasked(tables: Sequence[Augmentation]) -> list[Problem]:
+    """Tables that would do nothing, as nobody asks their endpoints."""
+    return [
         Problem(
             "data.endpoint-needs-prepare",
             f"data.augment.{index}.kind",
@@ -246,8 +254,6 @@ def _need_no_endpoint(tables: Sequence[Augmentation]) -> None:
         for index, table in enumerate(tables)
         if isinstance(table, EndpointAugmentation)
     ]
-    if problems:
-        raise ConfigError(problems)
 
 
 def numbered(tables: Sequence[Augmentation]) -> list[tuple[int, Augmentation]]:

@@ -37,8 +37,8 @@ impl Augmenter {
     /// A value is out of its bounds, or a dictionary can't be read.
     pub fn new(plan: &AugmentPlan) -> Result<Self, AugmentError> {
         let mut ops: Vec<(u64, OpPlan)> = Vec::new();
-        for (table, op) in plan.ops.iter().enumerate() {
-            check(table, op)?;
+        for (place, op) in plan.ops.iter().enumerate() {
+            check(op.table.unwrap_or(place), op)?;
             let nth = ops.iter().filter(|known| known.1.kind.name() == op.kind.name()).count() as u64;
             let mut op = op.clone();
             if let Kind::Synonyms(options) = &mut op.kind {

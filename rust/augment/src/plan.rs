@@ -32,6 +32,9 @@ pub struct AugmentPlan {
 /// No `deny_unknown_fields`: serde can't have it with a flattened enum; the variants have it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct OpPlan {
+    /// Which table of the config it is, where it is not the one that its place in `ops` says.
+    #[serde(default)]
+    pub table: Option<usize>,
     /// Number of this table's first copy among all copies of a row; tables that the engine does not
     /// serve have numbers too.
     pub first: u16,

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use fastft_record::Document;
 use serde::{Deserialize, Serialize};
 
-use crate::CleanError;
 use crate::decontaminate::{DecontaminatePlan, Decontaminator};
 use crate::language::{LanguagePlan, LanguageRule};
 use crate::pii::{Pii, PiiAction, PiiPlan};
@@ -18,6 +17,7 @@ use crate::rules::length::LengthPlan;
 use crate::rules::repetition::RepetitionPlan;
 use crate::rules::sft::{Sft, SftPlan};
 use crate::words::Words;
+use crate::{CleanError, Wrong};
 
 /// What rows are held to; an absent part is off.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -91,6 +91,15 @@ impl Broken {
 /// `Err` says which rule drops the text.
 pub(crate) type Held = Result<(), Broken>;
 
+/// A part of the cleaner, or what is wrong with its options.
+fn made<P, R>(
+    plan: Option<&P>,
+    make: impl FnOnce(&P) -> Result<R, Vec<Wrong>>,
+    wrong: &mut Vec<Wrong>,
+) -> Option<R> {
+    make(plan?).map_err(|found| wrong.extend(found)).ok()
+}
+
 /// Applies a plan to rows; shared by all threads.
 pub struct Cleaner {
     plan: CleanPlan,
@@ -108,25 +117,21 @@ impl Cleaner {
     /// Read block lists and evaluation sets, compile patterns.
     ///
     /// # Errors
-    /// When a file can't be read or an option can't be met.
+    /// `CleanError::Plan` with every file that can't be read and every option that can't be met.
     pub fn new(plan: &CleanPlan) -> Result<Self, CleanError> {
-        fn made<P, R>(
-            plan: Option<&P>,
-            make: impl FnOnce(&P) -> Result<R, CleanError>,
-        ) -> Result<Option<R>, CleanError> {
-            plan.map(make).transpose()
-        }
-        Ok(Self {
+        let mut wrong = Vec::new();
+        let cleaner = Self {
             repair: plan.repair.clone().map(Repairer::new),
-            language: made(plan.language.as_ref(), LanguageRule::new)?,
-            block: made(plan.block.as_ref(), BlockList::new)?,
+            language: made(plan.language.as_ref(), LanguageRule::new, &mut wrong),
+            block: made(plan.block.as_ref(), BlockList::new, &mut wrong),
             gopher: plan.gopher.as_ref().map(Gopher::new),
             c4: plan.c4.clone().map(C4::new),
             sft: plan.sft.as_ref().map(Sft::new),
-            decontaminate: made(plan.decontaminate.as_ref(), Decontaminator::new)?,
-            pii: made(plan.pii.as_ref(), Pii::new)?,
+            decontaminate: made(plan.decontaminate.as_ref(), Decontaminator::new, &mut wrong),
+            pii: made(plan.pii.as_ref(), Pii::new, &mut wrong),
             plan: plan.clone(),
-        })
+        };
+        if wrong.is_empty() { Ok(cleaner) } else { Err(CleanError::Plan(wrong)) }
     }
 
     /// Repair, judge and mask a row.

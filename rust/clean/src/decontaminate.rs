@@ -10,7 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::CleanError;
+use crate::Wrong;
 use crate::cleaner::{Broken, Held};
 use crate::tokens::{each_run, hash_tokens};
 
@@ -92,19 +92,24 @@ pub(crate) struct Decontaminator {
 }
 
 impl Decontaminator {
-    pub(crate) fn new(plan: &DecontaminatePlan) -> Result<Self, CleanError> {
-        let problem = |reason: &str| CleanError::Plan(format!("decontaminate: {reason}"));
+    pub(crate) fn new(plan: &DecontaminatePlan) -> Result<Self, Vec<Wrong>> {
+        let (mut sets, mut wrong) = (Vec::new(), Vec::new());
         if plan.sets.is_empty() {
-            return Err(problem("name at least one evaluation set"));
+            wrong.push(Wrong::new("decontaminate.sets", "name at least one evaluation set"));
         }
         if plan.ngram == 0 && plan.overlap_ngram == 0 {
-            return Err(problem("`ngram` and `overlap_ngram` are both off"));
+            wrong.push(Wrong::new("decontaminate", "`ngram` and `overlap_ngram` are both off"));
         }
         if !(plan.overlap > 0.0 && plan.overlap <= 1.0) {
-            return Err(problem("`overlap` has to be above 0 and at most 1"));
+            wrong.push(Wrong::new("decontaminate.overlap", "it has to be above 0 and at most 1"));
         }
-        let sets = plan.sets.iter().map(|set| Set::new(set, plan)).collect::<Result<_, _>>()?;
-        Ok(Self { plan: plan.clone(), sets })
+        for (index, set) in plan.sets.iter().enumerate() {
+            match Set::new(set, plan, &format!("decontaminate.sets[{index}]")) {
+                Ok(set) => sets.push(set),
+                Err(found) => wrong.push(found),
+            }
+        }
+        if wrong.is_empty() { Ok(Self { plan: plan.clone(), sets }) } else { Err(wrong) }
     }
 
     pub(crate) fn check(&self, text: &str) -> Held {
@@ -124,11 +129,12 @@ impl Decontaminator {
 }
 
 impl Set {
-    fn new(set: &EvaluationSet, plan: &DecontaminatePlan) -> Result<Self, CleanError> {
+    /// `key` is what the config calls it.
+    fn new(set: &EvaluationSet, plan: &DecontaminatePlan, key: &str) -> Result<Self, Wrong> {
         let mut items: Vec<(String, String)> =
             set.texts.iter().enumerate().map(|(at, text)| (format!("item {at}"), text.clone())).collect();
         for file in &set.files {
-            read(file, &set.fields, &mut items)?;
+            read(file, &set.fields, &mut items).map_err(|wrong| wrong.below(key))?;
         }
         let mut made = Self {
             rule: format!("decontaminate.{}", set.name),
@@ -149,10 +155,8 @@ impl Set {
             }
         }
         if made.places.is_empty() {
-            return Err(CleanError::Plan(format!(
-                "decontaminate: evaluation set `{}` has no item of {} words or more",
-                set.name, plan.min_tokens
-            )));
+            let reason = format!("the set `{}` has no item of {} words or more", set.name, plan.min_tokens);
+            return Err(Wrong::new(key, reason));
         }
         made.whole.forget_common(plan.common);
         made.overlap.forget_common(plan.common);
@@ -215,29 +219,47 @@ impl Set {
     }
 }
 
+/// Why a file of a set gives no items.
+enum Unread {
+    /// It can't be read, or is not what its name says.
+    File(String),
+    /// A row lacks a field that is asked for.
+    Fields(String),
+}
+
+impl Unread {
+    fn below(self, key: &str) -> Wrong {
+        match self {
+            Self::File(reason) => Wrong::new(format!("{key}.path"), reason),
+            Self::Fields(reason) => Wrong::new(format!("{key}.fields"), reason),
+        }
+    }
+}
+
 /// Append the items of a file, each with where it is.
-fn read(path: &Path, fields: &[String], items: &mut Vec<(String, String)>) -> Result<(), CleanError> {
-    let text = std::fs::read_to_string(path).map_err(|error| CleanError::Io { path: path.into(), error })?;
+fn read(path: &Path, fields: &[String], items: &mut Vec<(String, String)>) -> Result<(), Unread> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Unread::File(format!("`{}`: {error}", path.display())))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let wrong = |line, reason: String| CleanError::Line { path: path.into(), line, reason };
+    let place = |line: usize, reason: &str| format!("{}:{line}: {reason}", path.display());
+    let broken = |line, error: serde_json::Error| Unread::File(place(line, &error.to_string()));
+    let lacking = |line, reason: String| Unread::Fields(place(line, &reason));
     match path.extension().and_then(|ending| ending.to_str()) {
         Some("json") => {
-            let rows: Vec<Value> =
-                serde_json::from_str(text).map_err(|error| wrong(error.line(), error.to_string()))?;
+            let rows: Vec<Value> = serde_json::from_str(text).map_err(|error| broken(error.line(), error))?;
             for (at, row) in rows.iter().enumerate() {
-                take(row, fields, &format!("{name}[{at}]"), items).map_err(|reason| wrong(1, reason))?;
+                take(row, fields, &format!("{name}[{at}]"), items).map_err(|reason| lacking(1, reason))?;
             }
         }
         ending => {
             for (line, text) in (1..).zip(text.lines()).filter(|(_, text)| !text.trim().is_empty()) {
-                let place = format!("{name}:{line}");
+                let at = format!("{name}:{line}");
                 if ending == Some("jsonl") {
-                    let row: Value =
-                        serde_json::from_str(text).map_err(|error| wrong(line, error.to_string()))?;
-                    take(&row, fields, &place, items).map_err(|reason| wrong(line, reason))?;
+                    let row: Value = serde_json::from_str(text).map_err(|error| broken(line, error))?;
+                    take(&row, fields, &at, items).map_err(|reason| lacking(line, reason))?;
                 } else {
-                    items.push((place, text.to_owned()));
+                    items.push((at, text.to_owned()));
                 }
             }
         }

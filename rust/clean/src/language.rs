@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use whatlang::Lang;
 
-use crate::CleanError;
+use crate::Wrong;
 use crate::cleaner::{Broken, Held};
 use fasttext::FastText;
 
@@ -120,35 +120,25 @@ enum Teller {
 }
 
 impl LanguageRule {
-    pub(crate) fn new(plan: &LanguagePlan) -> Result<Self, CleanError> {
+    pub(crate) fn new(plan: &LanguagePlan) -> Result<Self, Vec<Wrong>> {
         if plan.languages.is_empty() && plan.min_confidence <= 0.0 {
-            return Err(CleanError::Plan("language: name `languages` to keep, or a `min_confidence`".into()));
+            return Err(vec![Wrong::new(
+                "clean.language",
+                "name `languages` to keep, or a `min_confidence`",
+            )]);
         }
-        let unknown = |code: &str, known: &[&str]| {
-            let known = known.join(", ");
-            CleanError::Plan(format!(
-                "language.languages: `{code}` is no language that can be told; those are {known}"
-            ))
-        };
         let teller = if let Some(path) = &plan.fasttext {
-            let io = |error| CleanError::Io { path: path.clone(), error };
+            let io =
+                |error| vec![Wrong::new("clean.language.fasttext", format!("`{}`: {error}", path.display()))];
             let model = Box::new(FastText::read(path).map_err(io)?);
             let mut labels: Vec<&str> = model.labels().iter().map(String::as_str).collect();
             let stay = labels.iter().map(|label| plan.languages.iter().any(|code| code == label)).collect();
-            if let Some(code) = plan.languages.iter().find(|code| !labels.contains(&code.as_str())) {
-                labels.sort_unstable();
-                return Err(unknown(code, &labels));
-            }
+            labels.sort_unstable();
+            refuse(plan, |code| labels.binary_search(&code).is_ok(), &labels)?;
             Teller::Model { model, stay }
         } else {
-            let find = |code: &String| {
-                let lower = code.to_lowercase();
-                let long =
-                    SHORT.iter().find(|(short, _)| *short == lower).map_or(lower.as_str(), |(_, long)| long);
-                Lang::from_code(if long == "zho" { "cmn" } else { long })
-                    .ok_or_else(|| unknown(code, &known()))
-            };
-            Teller::Trigrams(plan.languages.iter().map(find).collect::<Result<_, _>>()?)
+            refuse(plan, |code| of_code(code).is_some(), &known())?;
+            Teller::Trigrams(plan.languages.iter().filter_map(|code| of_code(code)).collect())
         };
         Ok(Self { plan: plan.clone(), teller })
     }
@@ -185,6 +175,25 @@ impl LanguageRule {
             }
         }
     }
+}
+
+/// Refuse the languages that nobody can tell.
+fn refuse(plan: &LanguagePlan, knows: impl Fn(&str) -> bool, known: &[&str]) -> Result<(), Vec<Wrong>> {
+    let known = known.join(", ");
+    let unknown = plan.languages.iter().enumerate().filter(|(_, code)| !knows(code));
+    let wrong: Vec<Wrong> = unknown
+        .map(|(index, code)| {
+            let reason = format!("`{code}` is no language that can be told; those are {known}");
+            Wrong::new(format!("clean.language.languages[{index}]"), reason)
+        })
+        .collect();
+    if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+}
+
+fn of_code(code: &str) -> Option<Lang> {
+    let lower = code.to_lowercase();
+    let long = SHORT.iter().find(|(short, _)| *short == lower).map_or(lower.as_str(), |(_, long)| long);
+    Lang::from_code(if long == "zho" { "cmn" } else { long })
 }
 
 fn short(lang: Lang) -> &'static str {

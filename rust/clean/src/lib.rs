@@ -15,6 +15,7 @@ mod script;
 mod tokens;
 mod words;
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -32,13 +33,36 @@ pub use rules::length::LengthPlan;
 pub use rules::repetition::RepetitionPlan;
 pub use rules::sft::SftPlan;
 
+/// An option that can't be met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// Its key in the config without `data.`, such as `clean.block.words[0]`.
+    pub key: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl Wrong {
+    /// Name an option and what is wrong with it.
+    #[must_use]
+    pub fn new(key: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { key: key.into(), reason: reason.into() }
+    }
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "`data.{}`: {}", self.key, self.reason)
+    }
+}
+
 /// Cleaning can't begin or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum CleanError {
-    /// An option that can't be met.
-    #[error("{0}")]
-    Plan(String),
-    /// A file of the options, or of the search, can't be read or written.
+    /// Options that can't be met, all of them.
+    #[error("{}", joined(.0))]
+    Plan(Vec<Wrong>),
+    /// A file of the search can't be read or written.
     #[error("{}: {error}", path.display())]
     Io {
         /// Which.
@@ -46,14 +70,8 @@ pub enum CleanError {
         /// Why.
         error: io::Error,
     },
-    /// A line of a file of the options is not what it should be.
-    #[error("{}:{line}: {reason}", path.display())]
-    Line {
-        /// Which file.
-        path: PathBuf,
-        /// Which line, from 1.
-        line: usize,
-        /// Why.
-        reason: String,
-    },
+}
+
+fn joined(wrong: &[Wrong]) -> String {
+    wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

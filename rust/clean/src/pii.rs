@@ -7,7 +7,7 @@ use std::ops::Range;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
-use crate::CleanError;
+use crate::Wrong;
 use crate::cleaner::{Broken, Held};
 
 /// What becomes of personal data.
@@ -124,17 +124,23 @@ pub(crate) struct Pii {
 }
 
 impl Pii {
-    pub(crate) fn new(plan: &PiiPlan) -> Result<Self, CleanError> {
-        if let Some(kind) = plan.kinds.iter().find(|kind| KINDS.iter().all(|known| known.name != **kind)) {
-            let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
-            return Err(CleanError::Plan(format!("pii.kinds: `{kind}` is none of {}", names.join(", "))));
+    pub(crate) fn new(plan: &PiiPlan) -> Result<Self, Vec<Wrong>> {
+        let names = || KINDS.iter().map(|kind| kind.name).collect::<Vec<_>>().join(", ");
+        let is_unknown = |kind: &str| KINDS.iter().all(|known| known.name != kind);
+        let unknown = plan.kinds.iter().enumerate().filter(|(_, kind)| is_unknown(kind));
+        let mut wrong: Vec<Wrong> = unknown
+            .map(|(index, kind)| {
+                Wrong::new(format!("clean.pii.kinds[{index}]"), format!("`{kind}` is none of {}", names()))
+            })
+            .collect();
+        let mut kinds = Vec::new();
+        for kind in KINDS.iter().filter(|kind| plan.kinds.iter().any(|name| name == kind.name)) {
+            match Regex::new(kind.pattern) {
+                Ok(pattern) => kinds.push((kind, pattern)),
+                Err(error) => wrong.push(Wrong::new("clean.pii.kinds", format!("{}: {error}", kind.name))),
+            }
         }
-        let chosen = KINDS.iter().filter(|kind| plan.kinds.iter().any(|name| name == kind.name));
-        let compile = |kind: &'static Kind| match Regex::new(kind.pattern) {
-            Ok(pattern) => Ok((kind, pattern)),
-            Err(error) => Err(CleanError::Plan(format!("pii.{}: {error}", kind.name))),
-        };
-        Ok(Self { action: plan.action, kinds: chosen.map(compile).collect::<Result<_, _>>()? })
+        if wrong.is_empty() { Ok(Self { action: plan.action, kinds }) } else { Err(wrong) }
     }
 
     pub(crate) const fn action(&self) -> PiiAction {

@@ -7,7 +7,7 @@
 
 use std::sync::LazyLock;
 
-use fastft_clean::{CleanPlan, Cleaner, Verdict};
+use fastft_clean::{CleanError, CleanPlan, Cleaner, Verdict};
 use fastft_record::{Conversation, Document, Message};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -271,7 +271,39 @@ fn block_lists_know_words_in_every_script() {
     }
     std::fs::write(&path, "fine\n/(/\n").unwrap();
     let error = Cleaner::new(&serde_json::from_value(plan).unwrap()).err().unwrap().to_string();
-    assert!(error.contains("block.txt:2: "), "{error}");
+    assert!(error.contains("block.txt:2: unclosed group"), "{error}");
+}
+
+#[test]
+fn every_option_that_cannot_be_met_is_told_at_once_with_its_key() {
+    let plan = json!({
+        "block": {"words": ["fine", "/(/", "//"], "files": ["/nowhere/block.txt"]},
+        "language": {"languages": ["en", "klingon", "dothraki"]},
+        "decontaminate": {"overlap": 2.0, "sets": [
+            {"name": "a", "files": ["/nowhere/a.jsonl"]},
+            {"name": "b", "texts": ["too short"]},
+        ]},
+        "pii": {"kinds": ["email", "shoe_size"]},
+    });
+    let Err(CleanError::Plan(wrong)) = Cleaner::new(&serde_json::from_value(plan).unwrap()) else {
+        panic!("it was followed")
+    };
+    let keys: Vec<&str> = wrong.iter().map(|wrong| wrong.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        [
+            "clean.language.languages[1]",
+            "clean.language.languages[2]",
+            "clean.block.words[1]",
+            "clean.block.words[2]",
+            "clean.block.files[0]",
+            "decontaminate.overlap",
+            "decontaminate.sets[0].path",
+            "decontaminate.sets[1]",
+            "clean.pii.kinds[1]",
+        ]
+    );
+    assert_eq!(wrong[2].to_string(), "`data.clean.block.words[1]`: `/(/`: unclosed group");
 }
 
 #[test]

@@ -4,17 +4,19 @@
 use std::path::Path;
 
 use fastft_clean::{Besides, CleanError, CleanPlan, Cleaner, Dedup, DedupPlan, NearPlan, RowRef, Verdict};
+use fastft_pipeline::options::Tools;
 use fastft_record::{Conversation, Document};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use serde_json::{Value, json};
 
-use crate::errors::data_error;
+use crate::errors::to_python;
 
 /// Add what is in this file to the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyCleaner>()?;
     module.add_function(wrap_pyfunction!(clean_defaults, module)?)?;
+    module.add_function(wrap_pyfunction!(try_options, module)?)?;
     module.add_function(wrap_pyfunction!(find_duplicates, module)?)
 }
 
@@ -29,7 +31,7 @@ impl PyCleaner {
     #[new]
     fn new(py: Python<'_>, plan: &str) -> PyResult<Self> {
         let plan: CleanPlan = serde_json::from_str(plan).map_err(invalid)?;
-        py.detach(|| Cleaner::new(&plan)).map(|inner| Self { inner }).map_err(|error| problem(py, &error))
+        py.detach(|| Cleaner::new(&plan)).map(|inner| Self { inner }).map_err(|error| problem(py, error))
     }
 
     /// The rule that drops a text and what it found, or None; the text afterwards; what changed it.
@@ -65,6 +67,16 @@ fn split(verdict: Verdict) -> (Option<(String, String)>, Vec<&'static str>) {
         Verdict::Keep { changed } => (None, changed),
         Verdict::Drop { rule, detail } => (Some((rule.into_owned(), detail)), Vec::new()),
     }
+}
+
+/// Make what a plan's `clean` and `augment` ask for, and throw it away: an error tells all that can't be met.
+#[pyfunction]
+#[pyo3(signature = (clean=None, augment=None))]
+fn try_options(py: Python<'_>, clean: Option<&str>, augment: Option<&str>) -> PyResult<()> {
+    let clean: Option<CleanPlan> = clean.map(serde_json::from_str).transpose().map_err(invalid)?;
+    let augment: Option<Value> = augment.map(serde_json::from_str).transpose().map_err(invalid)?;
+    let made = py.detach(|| Tools::new(clean.as_ref(), augment.as_ref()));
+    made.map(drop).map_err(|error| to_python(py, error))
 }
 
 /// The defaults of every table, as JSON.
@@ -108,12 +120,12 @@ fn find_duplicates(
         }
         dedup.finish(vec![adder])
     });
-    let found = found.map_err(|error| problem(py, &error))?;
+    let found = found.map_err(|error| problem(py, error))?;
     Ok(found.iter().map(|each| (each.row.row, each.of.row, each.reason.as_str())).collect())
 }
 
-fn problem(py: Python<'_>, error: &CleanError) -> PyErr {
-    data_error(py, "clean", error.to_string(), None)
+fn problem(py: Python<'_>, error: CleanError) -> PyErr {
+    to_python(py, error.into())
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "map_err hands errors over by value")]

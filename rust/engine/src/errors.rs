@@ -1,5 +1,6 @@
 //! Rust errors to the classes of `fastft.core.errors`.
 
+use fastft_clean::{CleanError, Wrong};
 use fastft_pipeline::EngineError;
 use fastft_remote::{Kind, RemoteError};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError};
@@ -26,6 +27,9 @@ pub fn to_python(py: Python<'_>, error: EngineError) -> PyErr {
         place,
     };
     let parts = match error {
+        EngineError::Options(wrong) | EngineError::Clean(CleanError::Plan(wrong)) => {
+            return config_error(py, &wrong).unwrap_or_else(|failed| failed);
+        }
         EngineError::Row { code, reason, path, line } => Parts {
             message: reason,
             hint: Some("with `data.on_bad = \"quarantine\"` such rows are set aside and listed".into()),
@@ -81,6 +85,18 @@ pub fn remote_error(py: Python<'_>, error: &RemoteError) -> PyErr {
 pub fn data_error(py: Python<'_>, code: &str, message: String, hint: Option<String>) -> PyErr {
     let parts = Parts { class: "DataError", message, hint, code: format!("data.{code}"), place: None };
     build(py, &parts).unwrap_or_else(|failed| failed)
+}
+
+/// One problem for each option that can't be met; keys as the config has them, `a.0` for `a[0]`.
+fn config_error(py: Python<'_>, wrong: &[Wrong]) -> PyResult<PyErr> {
+    let errors = py.import("fastft.core.errors")?;
+    let class = errors.getattr("Problem")?;
+    let problem = |wrong: &Wrong| {
+        let key = format!("data.{}", wrong.key.replace('[', ".").replace(']', ""));
+        class.call1(("config.options", key, wrong.to_string()))
+    };
+    let problems = wrong.iter().map(problem).collect::<PyResult<Vec<_>>>()?;
+    Ok(PyErr::from_value(errors.getattr("ConfigError")?.call1((problems,))?))
 }
 
 fn build(py: Python<'_>, parts: &Parts) -> PyResult<PyErr> {

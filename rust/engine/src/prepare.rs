@@ -9,6 +9,7 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use fastft_pipeline::EngineError;
 use fastft_pipeline::encode::{Encoder, EncoderError};
 use fastft_pipeline::job::Job;
+use fastft_pipeline::options::Tools;
 use fastft_pipeline::plan::Plan;
 use fastft_pipeline::run::Shard;
 use fastft_pipeline::{preview, run};
@@ -98,7 +99,11 @@ pub fn encoder(plan: &Plan, fallback: Option<Py<PyAny>>) -> Result<Encoder, Enco
 #[pyfunction]
 fn plan_key(py: Python<'_>, plan: &str) -> PyResult<(String, String)> {
     let plan = parse(py, plan)?;
-    let job = py.detach(|| Job::new(plan)).map_err(|error| errors::to_python(py, error))?;
+    let made = py.detach(|| {
+        Tools::of(&plan)?; // a key of what can't be made says nothing
+        Job::new(plan)
+    });
+    let job = made.map_err(|error| errors::to_python(py, error))?;
     let fields =
         serde_json::to_string(&job.key_fields).map_err(|error| errors::to_python(py, error.into()))?;
     Ok((job.key, fields))

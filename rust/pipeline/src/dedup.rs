@@ -11,6 +11,7 @@ use fastft_clean::{Adder, Besides, Cleaner, Dedup, DedupPlan, Duplicates, RowRef
 
 use crate::error::EngineError;
 use crate::job::{Job, Opening};
+use crate::options;
 use crate::units::{All, Drive, Task};
 use crate::worker::{self, Judged, Progress};
 
@@ -31,7 +32,7 @@ pub fn find(
     if path.exists() {
         return Duplicates::read(&path).map_err(EngineError::io(&path));
     }
-    let cleaner = worker::cleaner(&job.plan)?;
+    let cleaner = options::cleaner(job.plan.clean.as_ref())?;
     let spill = folder.join("spill");
     if spill.exists() {
         fs::remove_dir_all(&spill).map_err(EngineError::io(&spill))?;

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use fastft_augment::AugmentError;
-use fastft_clean::CleanError;
+use fastft_clean::{CleanError, Wrong};
 use fastft_record::Unbalanced;
 use fastft_source::SourceError;
 
@@ -57,6 +57,9 @@ pub enum EngineError {
         /// What is wrong.
         reason: String,
     },
+    /// Options that can't be met, all of them.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Options(Vec<Wrong>),
     /// Rows can't be cleaned as the plan says.
     #[error(transparent)]
     Clean(#[from] CleanError),

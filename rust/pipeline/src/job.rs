@@ -9,6 +9,7 @@ use crate::dedup;
 use crate::error::EngineError;
 use crate::inputs::{self, Opened};
 use crate::key::{self, Digests, Files};
+use crate::options::Tools;
 use crate::plan::{Plan, SourcePlan};
 use crate::store::InputFile;
 use crate::units::{self, Input, Unit};
@@ -121,6 +122,7 @@ impl Job {
     /// # Errors
     /// When a file can't be read or written.
     pub fn write(&self, plan: &str, folder: &Path, progress: &Progress) -> Result<usize, EngineError> {
+        Tools::of(&self.plan)?; // what can't be met is told here and not by each shard
         let opening = self.open()?;
         let units = opening.units.len();
         fs::create_dir_all(folder).map_err(EngineError::io(folder))?;

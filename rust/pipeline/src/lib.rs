@@ -17,6 +17,7 @@ pub mod key;
 pub mod lists;
 mod mend;
 pub mod mix;
+pub mod options;
 pub mod order;
 pub mod pack;
 pub mod piece;

@@ -18,12 +18,13 @@ use crate::error::EngineError;
 use crate::job::{Job, Opening};
 use crate::key;
 use crate::lists::{self, LeftOut, Rejected};
+use crate::options::Tools;
 use crate::piece::Record;
 use crate::plan::Plan;
 use crate::store::{self, LEFT_OUT, MANIFEST, Manifest, Part, REJECTED, Section, Source, Stamps, Store};
 use crate::units::{Drive, Piece, Wanted};
 use crate::work::Workplace;
-use crate::worker::{self, Rules};
+use crate::worker::Rules;
 
 pub use crate::inputs::looks;
 pub use crate::worker::Progress;
@@ -74,6 +75,7 @@ pub fn prepare(
     if folder.exists() && is_there() {
         return Ok(Prepared { folder, key, cached: true, files });
     }
+    let tools = Tools::of(&job.plan)?;
     let opening = job.open()?;
     let stores = job.plan.cache.join("tokens");
     let workplace = Workplace::open(&stores, &key, progress)?;
@@ -85,7 +87,7 @@ pub fn prepare(
         remove(&folder)?; // damaged: made anew
     }
     let encoder = encoder(&job.plan)?;
-    match make(&job, &opening, WHOLE, &encoder, workplace.folder(), progress) {
+    match make(&job, &opening, WHOLE, tools, &encoder, workplace.folder(), progress) {
         // the row has to be mended, and what was made of the file as it is helps nobody
         Err(error @ EngineError::Row { .. }) => {
             workplace.discard()?;
@@ -111,9 +113,10 @@ pub fn run_shard(
 ) -> Result<(), EngineError> {
     let job = Job::read(folder)?;
     progress.total_bytes.store(job.total_bytes() / u64::from(shard.count), Ordering::Relaxed);
+    let tools = Tools::of(&job.plan)?;
     let opening = job.open()?;
     let encoder = encoder(&job.plan)?;
-    make(&job, &opening, shard, &encoder, folder, progress)
+    make(&job, &opening, shard, tools, &encoder, folder, progress)
 }
 
 /// Make a store of what the shards in `folder` have done: its key. No token is moved.
@@ -159,13 +162,14 @@ fn make(
     job: &Job,
     opening: &Opening,
     shard: Shard,
+    tools: Tools,
     encoder: &Encoder,
     folder: &Path,
     progress: &Progress,
 ) -> Result<(), EngineError> {
     let rules = Rules {
-        cleaner: worker::cleaner(&job.plan)?,
-        augmenter: worker::augmenter(&job.plan)?,
+        cleaner: tools.cleaner,
+        augmenter: tools.augmenter,
         duplicates: dedup::find(job, opening, folder, progress)?,
         ..Rules::new(&job.plan, encoder)
     };

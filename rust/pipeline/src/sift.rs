@@ -18,6 +18,7 @@ use crate::dedup;
 use crate::error::EngineError;
 use crate::inputs;
 use crate::mend::Mender;
+use crate::options;
 use crate::plan::Plan;
 use crate::units::{self, Drive, Input, Task};
 use crate::worker::{self, Judged, Progress};
@@ -91,7 +92,7 @@ pub fn sift(
     let drive = Drive { inputs: &inputs, units: &units, unit_bytes, threads: plan.num_threads(), progress };
     let mender = plan.clean.as_ref().map(Mender::new).transpose()?;
     let mut rules = Rules {
-        cleaner: worker::cleaner(plan)?.zip(mender),
+        cleaner: options::cleaner(plan.clean.as_ref())?.zip(mender),
         duplicates: Duplicates::default(),
         originals: HashSet::new(),
     };

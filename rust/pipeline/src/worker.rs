@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use fastft_augment::{AugmentPlan, Augmenter};
+use fastft_augment::Augmenter;
 use fastft_clean::{Cleaner, Duplicate, Duplicates, RowRef, Verdict};
 use fastft_record::{Code, Document, RowError, SourceBooks};
 use fastft_source::{Layout, Row};
@@ -53,25 +53,6 @@ pub struct Rules<'a> {
     pub vocab_size: u32,
     /// Whether the first bad row ends the run.
     pub fail_on_bad: bool,
-}
-
-/// The cleaner of a plan, None without.
-///
-/// # Errors
-/// When the plan can't be followed.
-pub fn cleaner(plan: &Plan) -> Result<Option<Arc<Cleaner>>, EngineError> {
-    let Some(clean) = &plan.clean else { return Ok(None) };
-    Ok(Some(Arc::new(Cleaner::new(clean)?)))
-}
-
-/// The augmenter of a plan, None without.
-///
-/// # Errors
-/// When the plan can't be followed.
-pub fn augmenter(plan: &Plan) -> Result<Option<Arc<Augmenter>>, EngineError> {
-    let Some(augment) = &plan.augment else { return Ok(None) };
-    let augment: AugmentPlan = serde_json::from_value(augment.clone())?;
-    Ok(Some(Arc::new(Augmenter::new(&augment)?)))
 }
 
 /// What cleaning says of a row.

@@ -51,15 +51,16 @@ def prepare(loaded: Loaded) -> tuple[Prepared, Cost]:
     clock = Clock()
     progress = Progress()
     try:
-        prepared = data.prepare(
-            config.data,
-            config.stage,
-            tokenizer_files(config.model),
-            seed=config.seed,
-            eval_fraction=config.eval.fraction,
-            config_dir=loaded.folder,
-            bus=Bus([progress]),
-        )
+        with loaded.placing():
+            prepared = data.prepare(
+                config.data,
+                config.stage,
+                tokenizer_files(config.model),
+                seed=config.seed,
+                eval_fraction=config.eval.fraction,
+                config_dir=loaded.folder,
+                bus=Bus([progress]),
+            )
     finally:
         progress.close()
     return prepared, clock.cost()
@@ -72,13 +73,14 @@ def prepare_on_ray(loaded: Loaded, address: str | None) -> None:
 
     progress = Progress()
     try:
-        fill(
-            loaded.config,
-            tokenizer_files(loaded.config.model),
-            config_dir=loaded.folder,
-            address=address,
-            bus=Bus([progress]),
-        )
+        with loaded.placing():
+            fill(
+                loaded.config,
+                tokenizer_files(loaded.config.model),
+                config_dir=loaded.folder,
+                address=address,
+                bus=Bus([progress]),
+            )
     finally:
         progress.close()
 

@@ -20,9 +20,10 @@ def run(
     dropped = out.with_name(f"{out.stem}.dropped.jsonl")
     progress = Progress()
     try:
-        books = sift(
-            loaded.config.data, loaded.config.stage, out, dropped, config_dir=loaded.folder, bus=Bus([progress])
-        )
+        with loaded.placing():
+            books = sift(
+                loaded.config.data, loaded.config.stage, out, dropped, config_dir=loaded.folder, bus=Bus([progress])
+            )
     finally:
         progress.close()
     if as_json:

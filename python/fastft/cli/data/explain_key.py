@@ -56,7 +56,10 @@ def _fields(path: Path, overrides: tuple[str, ...]) -> Fields:
 
     loaded = load(path, overrides, files=True)
     config, tokenizer = loaded.config, tokenizer_files(loaded.config.model)
-    return explain.fields_of_config(config.data, config.stage, tokenizer, seed=config.seed, config_dir=loaded.folder)
+    with loaded.placing():
+        return explain.fields_of_config(
+            config.data, config.stage, tokenizer, seed=config.seed, config_dir=loaded.folder
+        )
 
 
 def _short(value: str | None) -> str:

@@ -35,13 +35,14 @@ def command(config: Path, overrides: tuple[str, ...], out: Path, as_json: bool) 
     loaded = _road.loaded_config(config, overrides)
     progress = Progress()
     try:
-        units = shards.plan(
-            loaded.config,
-            tokenizer_files(loaded.config.model),
-            out,
-            config_dir=loaded.folder,
-            bus=Bus([progress]),
-        )
+        with loaded.placing():
+            units = shards.plan(
+                loaded.config,
+                tokenizer_files(loaded.config.model),
+                out,
+                config_dir=loaded.folder,
+                bus=Bus([progress]),
+            )
     finally:
         progress.close()
     if as_json:

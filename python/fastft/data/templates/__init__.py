@@ -15,6 +15,6 @@ built-in twin, compared with the tokenizer's own.
 from __future__ import annotations
 
 from fastft.data.templates.catalog import BuiltinTemplate, builtin, table
-from fastft.data.templates.choose import ChosenTemplate, choose
+from fastft.data.templates.choose import ChosenTemplate, choose, problem_of
 
-__all__ = ["BuiltinTemplate", "ChosenTemplate", "builtin", "choose", "table"]
+__all__ = ["BuiltinTemplate", "ChosenTemplate", "builtin", "choose", "problem_of", "table"]

@@ -63,7 +63,7 @@ def difference(source: str, reference: str, special: dict[str, str]) -> str | No
     try:
         template = engine().ChatTemplate(source, special, today)
     except ValueError as error:
-        if not _compiles(reference):
+        if not compiles(reference):
             return f"syntax: {error}"
         return f"the engine can't compile it: {error}"
     for number, conversation in enumerate(probes.conversations()):
@@ -81,7 +81,8 @@ def difference(source: str, reference: str, special: dict[str, str]) -> str | No
     return None
 
 
-def _compiles(source: str) -> bool:
+def compiles(source: str) -> bool:
+    """Whether transformers can compile a template."""
     import jinja2
 
     try:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from fastft.core import paths
 from fastft.core.errors import ConfigError, DataError, Problem
 from fastft.core.registry import closest
+from fastft.data.engine import engine
 from fastft.data.templates import catalog
 
 if TYPE_CHECKING:
@@ -82,10 +83,7 @@ def choose(
     verdict = _verdict(source, reference, special, cache)
     in_rust = verdict is None
     if not in_rust and verdict is not None and verdict.startswith("syntax:"):
-        problem = Problem(
-            "config.template", "data.template", f"the chat template can't be compiled: {verdict[7:].strip()}"
-        )
-        raise ConfigError([problem])
+        raise ConfigError([_uncompiled(verdict[7:].strip())])
     if not in_rust:
         # Transformers' own rendering is what is left, so the template is the tokenizer's own again.
         source = reference
@@ -103,6 +101,31 @@ def choose(
     )
 
 
+def problem_of(name: str, config_dir: Path | None = None) -> Problem | None:
+    """What is wrong with `data.template`, as far as it can be known without a tokenizer.
+
+    Args:
+        name: as for `choose`; of `auto` nothing is known.
+        config_dir: as for `choose`.
+    """
+    if name == "auto":
+        return None
+    try:
+        source = _named(name, config_dir)
+        engine().ChatTemplate(source, {})
+    except ConfigError as error:
+        return error.problems[0]
+    except ValueError as error:  # transformers may compile what the engine can't
+        from fastft.data.templates._certify import compiles
+
+        return None if compiles(source) else _uncompiled(str(error))
+    return None
+
+
+def _uncompiled(reason: str) -> Problem:
+    return Problem("config.template", "data.template", f"the chat template can't be compiled: {reason}")
+
+
 def _sources(name: str, tokenizer: TokenizerFiles, config_dir: Path | None) -> tuple[str, str]:
     """The template to render, and the one that says what is right."""
     if name == "auto":
@@ -115,15 +138,19 @@ def _sources(name: str, tokenizer: TokenizerFiles, config_dir: Path | None) -> t
         own = tokenizer.chat_template
         twin = OFFICIAL.get(hashlib.sha256(own.strip().encode()).hexdigest())
         return (own, own) if twin is None else (catalog.source(twin), own)
+    source = _named(name, config_dir)
+    return source, source
+
+
+def _named(name: str, config_dir: Path | None) -> str:
+    """Jinja text of a built-in template, or of a file."""
     known = catalog.resolve(name)
     if known is not None:
-        source = catalog.source(known)
-        return source, source
+        return catalog.source(known)
     for folder in (Path(), config_dir or Path()):
         path = folder / Path(name).expanduser()
         if path.is_file():
-            source = _read(path)
-            return source, source
+            return _read(path)
     if name.endswith(".jinja"):
         problem = Problem(
             "config.template", "data.template", f"there is no file `{name}`", "give the path of a `.jinja` file"

@@ -27,7 +27,7 @@ pub use plan::{DedupPlan, NearPlan};
 use signatures::{SignatureWriter, Signatures};
 use spill::{Merge, Sorter};
 
-use crate::CleanError;
+use crate::{CleanError, Wrong};
 
 /// Leaders of a group that a candidate is compared with before it becomes one itself.
 const MAX_LEADERS: usize = 32;
@@ -68,7 +68,7 @@ impl Dedup {
     /// When the plan asks for nothing, or for something impossible.
     pub fn new(plan: &DedupPlan, folder: &Path, threads: usize) -> Result<Self, CleanError> {
         if let Some(problem) = plan.problem() {
-            return Err(CleanError::Plan(format!("dedup: {problem}")));
+            return Err(CleanError::Plan(vec![Wrong::new("dedup", problem)]));
         }
         let share = usize::try_from(plan.memory_bytes).unwrap_or(usize::MAX) / threads.max(1);
         Ok(Self { plan: plan.clone(), folder: folder.into(), share, adders: AtomicUsize::new(0) })

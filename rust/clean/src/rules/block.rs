@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 
-use crate::CleanError;
+use crate::Wrong;
 use crate::cleaner::{Broken, Held};
 use crate::script::is_unspaced;
 
@@ -28,28 +28,32 @@ pub(crate) struct BlockList {
 }
 
 impl BlockList {
-    pub(crate) fn new(plan: &BlockPlan) -> Result<Self, CleanError> {
-        let (mut words, mut patterns) = (Vec::new(), Vec::new());
-        for entry in &plan.words {
-            take(entry, &mut words, &mut patterns)
-                .map_err(|reason| CleanError::Plan(format!("block.words: `{entry}`: {reason}")))?;
+    pub(crate) fn new(plan: &BlockPlan) -> Result<Self, Vec<Wrong>> {
+        let (mut words, mut patterns, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, entry) in plan.words.iter().enumerate() {
+            if let Err(reason) = take(entry, &mut words, &mut patterns) {
+                wrong.push(Wrong::new(format!("clean.block.words[{index}]"), format!("`{entry}`: {reason}")));
+            }
         }
-        for path in &plan.files {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| CleanError::Io { path: path.clone(), error })?;
+        for (index, path) in plan.files.iter().enumerate() {
+            let key = || format!("clean.block.files[{index}]");
+            let text = match std::fs::read_to_string(path) {
+                Ok(text) => text,
+                Err(error) => {
+                    wrong.push(Wrong::new(key(), format!("`{}`: {error}", path.display())));
+                    continue;
+                }
+            };
             let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-            for (line, entry) in (1..).zip(text.lines()) {
-                if !entry.starts_with('#') {
-                    take(entry, &mut words, &mut patterns).map_err(|reason| CleanError::Line {
-                        path: path.clone(),
-                        line,
-                        reason,
-                    })?;
+            for (line, entry) in (1..).zip(text.lines()).filter(|(_, entry)| !entry.starts_with('#')) {
+                if let Err(reason) = take(entry, &mut words, &mut patterns) {
+                    wrong.push(Wrong::new(key(), format!("{}:{line}: {reason}", path.display())));
                 }
             }
         }
         let words = (!words.is_empty()).then(|| compile(&words.join("|"))).transpose();
-        Ok(Self { words: words.map_err(CleanError::Plan)?, patterns })
+        let words = words.map_err(|reason| wrong.push(Wrong::new("clean.block", reason))).ok().flatten();
+        if wrong.is_empty() { Ok(Self { words, patterns }) } else { Err(wrong) }
     }
 
     pub(crate) fn check(&self, text: &str) -> Held {
@@ -91,5 +95,9 @@ fn take(entry: &str, words: &mut Vec<String>, patterns: &mut Vec<Regex>) -> Resu
 
 fn compile(pattern: &str) -> Result<Regex, String> {
     let regex = RegexBuilder::new(pattern).case_insensitive(true).size_limit(256 << 20).build();
-    regex.map_err(|error| error.to_string())
+    // a syntax error is a picture of several lines; the last one says what is wrong
+    regex.map_err(|error| {
+        let text = error.to_string();
+        text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+    })
 }

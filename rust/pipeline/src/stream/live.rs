@@ -15,6 +15,7 @@ use super::{Backend, Options, Reader, RowItems, Tokenized, Unit};
 use crate::encode::{Encoded, Encoder, EncoderError};
 use crate::error::EngineError;
 use crate::lists::{LeftOut, Rejected};
+use crate::options::Tools;
 use crate::plan::Plan;
 use crate::store::Place;
 use crate::worker::{self, Done, Progress, Rules};
@@ -54,13 +55,12 @@ impl Live {
         options: &Options,
         encoder: impl FnOnce(&Plan) -> Result<Encoder, EncoderError>,
     ) -> Result<Self, EngineError> {
+        let Tools { cleaner, augmenter } = Tools::of(&plan)?;
         let files = Files::open(&plan, options)?;
         let encoder = encoder(&plan)?;
         let books = vec![SourceBooks::default(); plan.sources.len()];
         let ledger = Mutex::new(Ledger { books, ..Ledger::default() });
         let (tokens, bytes) = (AtomicU64::new(1 << 10), AtomicU64::new(FIRST_GUESS << 10));
-        let cleaner = worker::cleaner(&plan)?;
-        let augmenter = worker::augmenter(&plan)?;
         let progress = Progress::default();
         Ok(Self { plan, files, encoder, cleaner, augmenter, progress, ledger, tokens, bytes })
     }
