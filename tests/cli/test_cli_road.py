@@ -69,7 +69,8 @@ def test_1_a_preview_gives_ids_and_marks(capsys: pytest.CaptureFixture[str]) -> 
     rows = [json.loads(line) for line in out.splitlines()]
     assert [(row["source"], row["row"]) for row in rows] == [("rows", 0), ("rows", 1)]
     for row in rows:
-        assert list(row) == ["source", "row", "text", "ids", "trained"]
+        assert list(row)[:5] == ["source", "row", "text", "ids", "trained"]
+        assert list(row)[5:] == ["changed", "cut", "copy", "dropped", "detail"]
         assert len(row["ids"]) == len(row["trained"])
         assert set(row["trained"]) == {0, 1}
     code, out, _ = run(capsys, "data", "preview", "run.toml", "--rows", "2")

@@ -87,6 +87,7 @@ def test_check_tells_every_mistake_beside_the_bad_rows(run: Any) -> None:
     "words",
     [
         ("prepare", "run.toml"),
+        ("preview", "run.toml"),
         ("stats", "run.toml"),
         ("plan", "run.toml", "--out", "store"),
         ("explain-key", "run.toml", "run.toml"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,38 @@ def test_preview_shows_what_is_trained(run: Any) -> None:
     rows = [json.loads(text) for text in run("preview", "--rows", "2", "--json")[1].splitlines()]
     assert [(row["source"], row["row"]) for row in rows] == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
     assert sum(rows[0]["trained"]) == 2
+
+
+def test_preview_says_what_changed_a_row_or_left_it_out(run: Any, tmp_path: Path) -> None:
+    rows = [
+        {"instruction": "RenÃ©?", "output": "yes, that is he"},
+        {"instruction": "a", "output": "b"},
+        {"instruction": "q", "output": "word " * 40},
+    ]
+    (tmp_path / "odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = [
+        "data.train=[{path='odd.jsonl'}]",
+        "data.clean={repair={}, length={min_chars=4}}",
+        "data.truncate=right",
+        "data.dedup={}",
+        "data.augment=[{kind='characters', rate=0.5, probability=1}]",
+    ]
+    code, out, err = run("preview", *(part for word in words for part in ("--set", word)))
+    titles = [text for text in out.splitlines() if text.startswith("odd, row")]
+    assert code == 0, err
+    assert titles == [
+        "odd, row 0",
+        "odd, row 0, copy 1",
+        "odd, row 1: left out by length.few_chars (3 characters)",
+        "odd, row 2",
+        "odd, row 2, copy 1",
+    ]
+    assert "user\nRené?<|im_end|>" in out
+    assert re.search(r"\d+ tokens, \d+ trained, changed by repair\.mojibake\n", out)
+    assert re.search(r"64 tokens, \d+ trained, \d+ tokens cut off by `truncate = \"right\"`\n", out)
+    assert "user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>" in out
+    assert ", 0 trained\n" in out
+    assert "duplicates are not looked for here: that takes all rows\n" in err
 
 
 def test_preview_and_check_name_the_same_place(run: Any, tmp_path: Path) -> None:

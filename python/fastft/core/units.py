@@ -60,6 +60,19 @@ def parse_seconds(text: str) -> float:
     return total
 
 
+def count(amount: int, noun: str, plural: str | None = None) -> str:
+    """`1 row`, `2,000 rows`; the plural where it is not the noun with an `s`."""
+    return f"{amount:,} {noun if amount == 1 else plural or f'{noun}s'}"
+
+
+def format_rate(bytes_per_second: float) -> str:
+    """2_500_000 -> `2.5 MB/s`, and below one megabyte `840 kB/s`; decimal, as disks are sold."""
+    for unit, size in (("B", 1), ("kB", 1e3)):
+        if bytes_per_second < 999.5 * size:
+            return f"{bytes_per_second / size:.0f} {unit}/s"
+    return f"{bytes_per_second / 1e6:.{0 if bytes_per_second >= 99.95e6 else 1}f} MB/s"
+
+
 def format_bytes(amount: float) -> str:
     """1536 -> `1.5 KiB`, with three digits at most."""
     for unit in ("B", "KiB", "MiB", "GiB"):

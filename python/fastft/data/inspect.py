@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastft.core import paths
 from fastft.core.events import Warned
@@ -23,14 +23,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PreviewRow:
-    """One row before truncation and packing.
+    """One document of a row as training sees it, before packing.
 
     Attributes:
         source: the source's name.
         row: its 0-based number among the rows of its source.
-        text: as the template renders it.
+        text: as the template renders it, cleaned and cut.
         ids: what the tokenizer makes of it.
         trained: for each id, 1 if it carries a loss, else 0.
+        changed: names of the repairs and masks that changed the row.
+        cut: how many tokens of the row `data.truncate` took away, over all its documents.
+        copy: 0 for the row itself, else the number of an altered copy.
+        dropped: the rule that leaves the row out, None when it stays; it is shown as it was then, and nothing of it is
+            trained.
+        detail: what the rule found.
     """
 
     source: str
@@ -38,6 +44,11 @@ class PreviewRow:
     text: str
     ids: list[int]
     trained: list[int]
+    changed: list[str]
+    cut: int
+    copy: int
+    dropped: str | None = None
+    detail: str | None = None
 
 
 def preview(
@@ -46,25 +57,38 @@ def preview(
     tokenizer: TokenizerFiles,
     *,
     rows: int,
+    seed: int = 0,
     config_dir: Path | None = None,
     cache: Path | None = None,
     bus: Bus | None = None,
 ) -> Iterator[PreviewRow]:
-    """The first `rows` good rows of each training source.
+    """The first `rows` rows of each training source that can be used, and what becomes of each.
 
     Rows that can't be used are told to `bus` as warnings with file, line, path in the row and reason, as `check` does.
+    Duplicates are not looked for, which takes all rows, and no endpoint is asked for copies.
+
+    Args:
+        data: which rows, and how they become tokens.
+        stage: which tokens carry a loss.
+        tokenizer: makes ids.
+        rows: how many of each source.
+        seed: of the altered copies, when `data.seed` is absent.
+        config_dir: where relative paths are looked for when the working directory has no such file.
+        cache: folder of what is cached; None is fastft's.
+        bus: hears of rows that can't be used.
 
     Raises:
         DataError: a source can't be used.
-        ConfigError: the template can't be found.
+        ConfigError: the template can't be found, or an option can't be met.
     """
-    cache = cache or paths.cache_folder()
-    plan = make_plan(data, data.train, stage, tokenizer, config_dir=config_dir, cache=cache, bus=bus)
+    options: dict[str, Any] = {"config_dir": config_dir, "cache": cache or paths.cache_folder(), "bus": bus}
+    chosen = data.chosen_seed(seed)
+    plan = make_plan(data, data.train, stage, tokenizer, **options, augment_seed=chosen, asks=True)
     if bus is not None:
         tell_unused(plan.unused, bus)
     for row in json.loads(engine().preview(plan.json, rows, plan.fallback)):
         if "code" not in row:
-            yield PreviewRow(row["source"], row["row"], row["text"], row["ids"], row["trained"])
+            yield PreviewRow(**{each.name: row[each.name] for each in fields(PreviewRow) if each.name in row})
         elif bus is not None:
             where = place(row["file"], row["line"], row.get("at"))
             bus.emit(Warned("data.quarantined", f"{where}: {row['code']}: {row['reason']}"))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +15,10 @@ from fastft.cli.data.progress import Progress
 from fastft.cli.options import config_argument, json_option, set_option
 from fastft.core.errors import DataError
 from fastft.core.events import Bus
+from fastft.core.units import count
+
+if TYPE_CHECKING:
+    from fastft.data.inspect import PreviewRow
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -26,55 +31,59 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 def command(config: Path, overrides: tuple[str, ...], rows: int, as_json: bool) -> None:
     """Show rows as the model gets them, and which tokens carry a loss.
 
-    Trained text is green; where there is no colour it stands between >> and <<. With --json: one
-    object a line with source, row, text, ids and trained (0 or 1 for each id).
+    Trained text is green; where there is no colour it stands between >> and <<. Rows are repaired, masked and cut as
+    in training, and altered copies stand behind them. A row that a rule leaves out is named with the rule and shown
+    as it was. Duplicates are not looked for: that takes all rows.
 
-    Rows are shown whole: what `data.clean`, `data.dedup` and `data.augment` would change or leave out is not, and a
-    row that is longer than `data.max_length` says so.
+    With --json: one object a line with source, row, text, ids, trained (0 or 1 for each id), changed (repairs and
+    masks), cut (tokens taken away), copy (0 for the row itself), dropped (the rule, or null) and detail.
     """
+    from fastft.config.augmentation import EndpointAugmentation
     from fastft.config.load import load
     from fastft.data import preview as preview_rows
     from fastft.models import tokenizer_files
 
     loaded = load(config, overrides, files=True)
+    data = loaded.config.data
     files = tokenizer_files(loaded.config.model)
     decode = _decoder(files.folder)
-    found = preview_rows(
-        loaded.config.data, loaded.config.stage, files, rows=rows, config_dir=loaded.folder, bus=Bus([Progress()])
-    )
-    shown = 0
+    options: dict[str, Any] = {"seed": loaded.config.seed, "config_dir": loaded.folder, "bus": Bus([Progress()])}
+    with loaded.placing():
+        found = list(preview_rows(data, loaded.config.stage, files, rows=rows, **options))
     for row in found:
-        shown += 1
         if as_json:
-            console.out_json(
-                {
-                    "source": row.source,
-                    "row": row.row,
-                    "text": row.text,
-                    "ids": [int(i) for i in row.ids],
-                    "trained": [int(t) for t in row.trained],
-                }
-            )
+            console.out_json(asdict(row))
         else:
-            trained = sum(map(int, row.trained))
-            console.out(console.style(f"{row.source}, row {row.row}", "bold", console.stdout()))
-            console.out(painted(row.ids, row.trained, decode))
-            length = loaded.config.data.max_length
-            long = (
-                f", longer than max_length = {length:,}: {loaded.config.data.truncate}" if len(row.ids) > length else ""
-            )
-            console.out(
-                console.style(f"{len(row.ids)} tokens, {trained} trained{long}", "dim", console.stdout()) + "\n"
-            )
-    changed = [name for name in ("clean", "decontaminate", "dedup", "augment") if getattr(loaded.config.data, name)]
-    if changed and not as_json:
-        console.say(f"shown as they were before {', '.join(f'`data.{name}`' for name in changed)}")
-    if not shown:
+            console.out(console.style(_title(row), "bold" if row.dropped is None else "yellow", console.stdout()))
+            console.out(painted(row.ids, row.trained, decode) if row.ids else printable(row.text))
+            console.out(console.style(_facts(row, data.truncate), "dim", console.stdout()) + "\n")
+    if not as_json and data.dedup is not None:
+        console.say("duplicates are not looked for here: that takes all rows")
+    if not as_json and any(isinstance(table, EndpointAugmentation) for table in data.augment):
+        console.say("copies that an endpoint writes are made by `fastft data prepare`")
+    if not found:
         raise DataError(
             "no row of any source can be used",
             hint="the reasons stand above; `fastft data check --tokens --all` lists them all",
             code="data.empty",
         )
+
+
+def _title(row: PreviewRow) -> str:
+    """Which row it is, which copy of it, and the rule that leaves it out."""
+    title = f"{row.source}, row {row.row}" + (f", copy {row.copy}" if row.copy else "")
+    if row.dropped is None:
+        return title
+    detail = f" ({printable(row.detail)})" if row.detail else ""
+    return f"{title}: left out by {row.dropped}{detail}"
+
+
+def _facts(row: PreviewRow, truncate: str) -> str:
+    """How long it is, how much of it is trained, and what changed it."""
+    facts = [count(len(row.ids), "token"), f"{sum(row.trained):,} trained"]
+    facts += [f"changed by {', '.join(row.changed)}"] if row.changed else []
+    facts += [f'{count(row.cut, "token")} cut off by `truncate = "{truncate}"`'] if row.cut else []
+    return ", ".join(facts)
 
 
 def painted(ids: Sequence[int], trained: Sequence[Any], decode: Any) -> str:
