@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ import tiny
 from fastft.cli import main as entry
 from fastft.cli.data.progress import Progress, line
 from fastft.cli.data.stats import picture
-from fastft.core.events import DataProgress
+from fastft.core.events import Bus, DataProgress
 from fastft.data import TokenStore
+from fastft.data import load as load_rows
 from fastft.data.stats import Bucket, _cut
 
 KEYS = {
@@ -228,6 +230,20 @@ def test_preview_and_check_name_the_same_place(run: Any, tmp_path: Path) -> None
     assert f"warning[data.quarantined]: {place}\n" in err
 
 
+def test_the_store_of_prepare_is_what_load_reads(run: Any, project: Path, tmp_path: Path) -> None:
+    told = json.loads(run("prepare", "--out", "store", "--json")[1])
+    store = TokenStore.open(tmp_path / told["store"])
+    assert (store.tokens, len(store)) == (told["tokens"], told["used"])
+    heard: list[Any] = []
+    bus = Bus([SimpleNamespace(emit=heard.append)])
+    rows = load_rows(
+        project / "run.toml", ["data.train=[{path='a.jsonl'}, {path='b.jsonl'}]"], as_batches=True, bus=bus
+    )
+    trained = sum(batch.num_targets for batch in rows)
+    (ready,) = [event for event in heard if event.event == "data_ready"]
+    assert (ready.key, ready.cached, trained) == (told["key"], True, told["trained_tokens"])
+
+
 def test_stats_add_up(run: Any) -> None:
     told = json.loads(run("stats", "--json")[1])
     assert sum(bucket["rows"] for bucket in told["lengths"]) == 30
@@ -304,6 +320,8 @@ def test_cuts_are_exact_at_bounds_and_said_to_be_about_elsewhere() -> None:
 def test_progress_says_speed_and_time_left(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     event = DataProgress(rows=1000, tokens=50_000, bytes_read=2_000_000, total_bytes=8_000_000, seconds=2.0)
     assert line(event) == " 25%  1000 rows  500 rows/s  1.0 MB/s  50k tokens  left 6 s"
+    small = DataProgress(rows=1, tokens=1, bytes_read=80, total_bytes=80_000, seconds=1.0)
+    assert line(small) == "  0%  1 row  1 rows/s  80 B/s  1 token"
     now = [100.0]
     monkeypatch.setattr("fastft.cli.data.progress.time.monotonic", lambda: now[0])
     progress = Progress()

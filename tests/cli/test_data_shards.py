@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -74,11 +75,22 @@ def test_shards_make_the_bytes_that_one_machine_makes(run: Any, tmp_path: Path) 
     code, out, err = run("plan", "CONFIG", "--out", "shared/store", "--json")
     assert code == 0, err
     assert json.loads(out)["units"] >= 3
+    code, _, err = run("run", "shared/store", "--shard", "2/3")
+    assert code == 0
+    first = re.fullmatch(r"shard 2 of 3: ([\d,]+) rows, [\d,]+ tokens\n", err)
+    assert first is not None, err
     code, _, err = run("commit", "shared/store")
-    assert code != 0
-    assert "Traceback" not in err
-    for shard in ("2/3", "0/3", "1/3", "0/3"):
+    assert code == 4
+    assert re.search(
+        r"error\[data\.shards-missing\]: not all shards of `shared/store` are done: \d+ of \d+ units are not done, the "
+        r"first is 00000\d-00000; run the shards that are missing\nhint: run those that are missing, "
+        r"`fastft data run shared/store --shard I/N`; what is done stays\n",
+        err,
+    ), err
+    for shard in ("0/3", "1/3"):
         assert run("run", "shared/store", "--shard", shard)[0] == 0
+    code, _, err = run("run", "shared/store", "--shard", "2/3")
+    assert (code, err) == (0, f"shard 2 of 3: {first[1]} rows there already\n")
     code, out, err = run("commit", "shared/store")
     assert code == 0, err
     assert out.startswith("shared/store: key ")

@@ -65,3 +65,26 @@ def test_every_count_reads_back_as_written(amount: int) -> None:
 )
 def test_amounts_print_short(made: str, text: str) -> None:
     assert made == text
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [
+        (0, "0 B/s"),
+        (999, "999 B/s"),
+        (1000, "1 kB/s"),
+        (840_400, "840 kB/s"),
+        (999_499, "999 kB/s"),
+        (999_500, "1.0 MB/s"),
+        (2_540_000, "2.5 MB/s"),
+        (99_940_000, "99.9 MB/s"),
+        (1.2e9, "1200 MB/s"),
+    ],
+)
+def test_rates_below_a_megabyte_are_told_in_kilobytes(rate: float, text: str) -> None:
+    assert units.format_rate(rate) == text
+
+
+def test_one_of_a_thing_is_told_in_the_singular() -> None:
+    assert [units.count(number, "row") for number in (0, 1, 2000)] == ["0 rows", "1 row", "2,000 rows"]
+    assert (units.count(1, "pass"), units.count(2, "pass")) == ("1 pass", "2 passes")

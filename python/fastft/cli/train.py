@@ -111,15 +111,15 @@ def _books_row(name: str, kind: str, books: dict[str, Any]) -> list[str]:
 
 def _plan_rows(told: dict[str, Any]) -> list[list[str]]:
     """The plan in a reader's words."""
-    from fastft.core.units import format_bytes, format_count
+    from fastft.core.units import count, format_bytes, format_count
 
     plan = told["plan"]
     device = f"{plan['device']} ({plan['device_name']}), {plan['dtype']}"
     rows = [
         ["device", device if plan["world"] == 1 else f"{plan['world']} x {device}"],
         ["steps", _steps(told)],
-        ["a step", f"{_many(plan['windows_per_step'], 'window')}, at most {plan['tokens_per_step']:,} tokens"],
-        ["a pass", f"{_many(plan['micro'], 'window')}, {_many(plan['accumulation'], 'pass')} a step and process"],
+        ["a step", f"{count(plan['windows_per_step'], 'window')}, at most {count(plan['tokens_per_step'], 'token')}"],
+        ["a pass", f"{count(plan['micro'], 'window')}, {count(plan['accumulation'], 'pass')} a step and process"],
     ]
     if plan["parameters"]:
         rows.append(["model", f"{format_count(plan['parameters'])} parameters"])
@@ -134,8 +134,3 @@ def _steps(told: dict[str, Any]) -> str:
     about = "about " if told["estimated"] else ""
     steps = f"{told['steps']:,}" if told["config"].get("steps") else f"{about}{told['steps']:,}"
     return f"{steps}, {about}{told['steps_in_epoch']:,} an epoch"
-
-
-def _many(count: int, noun: str) -> str:
-    ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
-    return f"{count:,} {noun}{ending}"

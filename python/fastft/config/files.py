@@ -17,6 +17,10 @@ from fastft.core.errors import Problem
 from fastft.core.registry import closest, closest_file
 
 _GLOB = "*?["
+BRACKETS = (
+    "a pattern knows `*`, `?` and `**`, and `[...]` means itself; for example `shard-*.jsonl`, or one source a file"
+)
+"""What to do where nothing has the name of a source with brackets in it."""
 
 
 def file_problems(config: RunConfig, folder: Path | None) -> list[Problem]:
@@ -85,11 +89,13 @@ def _data(config: RunConfig, folder: Path | None) -> Iterator[Problem]:
                     yield Problem("data.address", key, *wrong)
                 continue
             found = _find(path, folder)
-            if found is None and any(char in path for char in _GLOB):
-                if not _matches(path, folder):
-                    yield Problem("data.missing-file", key, f"no file matches `{path}`", _looked(path, folder))
+            if found is None and any(char in path for char in "*?"):
+                if not any(matches(root, path) for root in _roots(Path(path).expanduser(), folder)):
+                    hint = BRACKETS if "[" in path else _looked(path, folder)
+                    yield Problem("data.missing-file", key, f"no file matches `{path}`", hint)
             elif found is None:
-                yield Problem("data.missing-file", key, f"there is no file `{path}`", _near(path, folder))
+                hint = BRACKETS if "[" in path else _near(path, folder)
+                yield Problem("data.missing-file", key, f"there is no file `{path}`", hint)
             elif found.is_dir() and not any(found.iterdir()):
                 yield Problem("data.missing-file", key, f"the folder `{path}` is empty")
             elif not os.access(found, os.R_OK):
@@ -143,6 +149,15 @@ def _matches(pattern: str, folder: Path | None) -> bool:
     written = Path(pattern).expanduser()
     relative = str(written.relative_to(written.anchor))
     return any(next(root.glob(relative), None) is not None for root in _roots(written, folder))
+
+
+def matches(root: Path, pattern: str) -> bool:
+    """Whether a source's pattern may mean a file below `root`; brackets mean themselves, as in the engine."""
+    written = Path(pattern).expanduser()
+    try:
+        return any(root.glob(str(written.relative_to(written.anchor)).replace("[", "[[]")))
+    except ValueError:  # `**` within a name, which Python's patterns do not have and the engine's do
+        return True
 
 
 def _near(path: str, folder: Path | None) -> str | None:

@@ -60,9 +60,14 @@ def parse_seconds(text: str) -> float:
     return total
 
 
-def count(amount: int, noun: str, plural: str | None = None) -> str:
-    """`1 row`, `2,000 rows`; the plural where it is not the noun with an `s`."""
-    return f"{amount:,} {noun if amount == 1 else plural or f'{noun}s'}"
+def plural(amount: float, noun: str) -> str:
+    """The noun as it stands behind that many: `row` behind 1, `rows`, `passes` behind others."""
+    return noun if amount == 1 else f"{noun}es" if noun.endswith("s") else f"{noun}s"
+
+
+def count(amount: int, noun: str) -> str:
+    """`1 row`, `2,000 rows`."""
+    return f"{amount:,} {plural(amount, noun)}"
 
 
 def format_rate(bytes_per_second: float) -> str:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from fastft.config import urls
 from fastft.config.augmentation import EndpointAugmentation
-from fastft.config.files import cleaning_file_problems
+from fastft.config.files import BRACKETS, cleaning_file_problems, matches
 from fastft.core.errors import ConfigError, DataError, Problem
 from fastft.data import dataset_info
 from fastft.data.cleaning import clean_plan, trial
 from fastft.data.engine import engine
-from fastft.data.sources import Located, localize, name_of, tell_left_out
+from fastft.data.sources import Located, localize, names_by_path, tell_left_out
 
 if TYPE_CHECKING:
     from fastft.config.augmentation import Augmentation
@@ -156,9 +156,8 @@ def _located(source: SourceConfig, config_dir: Path | None, cache: Path, bus: Bu
     if urls.is_elsewhere(source.path):
         return localize(source, cache=cache, bus=bus)
     path = locate(source.path, config_dir)
-    if "[" in path.name and not path.exists() and not any(letter in source.path for letter in "*?"):
-        hint = "a pattern knows `*`, `?` and `**`; for example `shard-*.jsonl`, or one source for each file"
-        raise DataError(f"`{source.path}`: `[...]` is no part of a pattern here", hint=hint, code="data.source")
+    if "[" in str(path) and not path.exists() and not (_is_pattern(path) and matches(Path(path.anchor), str(path))):
+        raise DataError(f"`{source.path}`: `[...]` is no part of a pattern here", hint=BRACKETS, code="data.source")
     if path.is_dir():
         tell_left_out(path, bus)
     return Located(str(path))
@@ -267,23 +266,25 @@ def locate(path: str, config_dir: Path | None) -> Path:
     here = Path(path).expanduser()
     if here.is_absolute() or config_dir is None or here.exists():
         return here
-    if any(letter in path for letter in "*?"):
-        try:
-            if any(Path().glob(path)):
-                return here
-        except ValueError:  # `**` within a name, which Python's patterns do not have and the engine's do
-            pass
-    return config_dir / here
+    return here if _is_pattern(here) and matches(Path(), path) else config_dir / here
+
+
+def _is_pattern(path: Path) -> bool:
+    return any(letter in str(path) for letter in "*?")
 
 
 def names_of(sources: Sequence[SourceConfig]) -> tuple[str, ...]:
-    """What reports call the sources; equal names get numbers."""
+    """What reports call the sources.
+
+    A pattern that would be called as one before it is called by more of its folders; other equal names get numbers.
+    """
     names: list[str] = []
     for source in sources:
-        wanted = source.name or name_of(source.path) or "data"
-        name, number = wanted, 2
+        wanted = [source.name] if source.name else names_by_path(source.path)
+        name = next((each for each in wanted if each not in names), wanted[0])
+        first, number = name, 2
         while name in names:
-            name, number = f"{wanted}-{number}", number + 1
+            name, number = f"{first}-{number}", number + 1
         names.append(name)
     return tuple(names)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fastft.core import paths
 from fastft.core.errors import DataError
 from fastft.core.events import DataReady, Warned
+from fastft.core.units import count
 from fastft.data.copies import with_copies
 from fastft.data.dataset import TokenStore
 from fastft.data.engine import engine
@@ -210,7 +211,7 @@ def _check(data: DataConfig, made: _Made, store: TokenStore | None, name: str) -
         )
     if bad > data.max_bad_fraction * total["read"]:
         raise DataError(
-            f"{bad:,} of {total['read']:,} rows of `data.{name}` can't be used ({_by_code(total['quarantined'])}), "
+            f"{bad:,} of {count(total['read'], 'row')} of `data.{name}` can't be used ({_by_code(total['quarantined'])}), "
             f"more than `data.max_bad_fraction` = {data.max_bad_fraction:g}",
             hint=f"see {made.folder / 'rejected.jsonl'}",
             code="data.too-many-bad",
@@ -315,7 +316,7 @@ def _tell(made: _Made, bus: Bus, out: Path | None) -> None:
         bus.emit(
             Warned(
                 "data.quarantined",
-                f"{bad:,} of {total['read']:,} rows can't be used ({_by_code(total['quarantined'])})",
+                f"{bad:,} of {count(total['read'], 'row')} can't be used ({_by_code(total['quarantined'])})",
                 hint=f"each is listed with file, line and reason in {place}",
             )
         )
@@ -323,9 +324,10 @@ def _tell(made: _Made, bus: Bus, out: Path | None) -> None:
         bus.emit(
             Warned(
                 "data.dropped",
-                f"{dropped:,} of {total['read']:,} rows are longer than `data.max_length` and left out",
+                f"{dropped:,} of {count(total['read'], 'row')} left out: longer than `data.max_length`",
                 hint="raise `data.max_length`, or choose another `data.truncate`",
             )
         )
     if cut := total["cut_rows"]:
-        bus.emit(Warned("data.cut", f"{cut:,} rows were cut, {total['cut_tokens']:,} tokens are gone"))
+        said = f"{count(cut, 'row')} cut, by {count(total['cut_tokens'], 'token')}"
+        bus.emit(Warned("data.cut", said))

@@ -96,4 +96,6 @@ def _run_all(ray: Any, folder: Path, count: int, tokenizer: TokenizerFiles, bus:
 
 def _shard(folder: Path, index: int, count: int, tokenizer: TokenizerFiles) -> tuple[int, int, int]:
     """Do a shard on a worker: rows, tokens and bytes of it."""
-    return shards.run(shards.Job.read(folder), tokenizer, index, count, bus=Bus([]))
+    now, before = shards.run(shards.Job.read(folder), tokenizer, index, count, bus=Bus([]))
+    done = now + before
+    return done.rows, done.tokens, done.bytes

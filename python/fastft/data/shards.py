@@ -22,7 +22,7 @@ from fastft.data.engine import engine
 from fastft.data.keep import Keep
 from fastft.data.plan import EnginePlan, make_plan
 from fastft.data.publish import EVAL, MANIFEST, link_tree
-from fastft.data.sources import name_of
+from fastft.data.sources import names_by_path
 from fastft.data.watch import Watch
 
 if TYPE_CHECKING:
@@ -122,29 +122,45 @@ def _piped(config: RunConfig) -> RunConfig:
         if source.path != urls.STDIN:
             return source
         local = spool.stdin(Keep(paths.cache_folder()))["path"]
-        return source.model_copy(update={"path": local, "name": source.name or name_of(source.path)})
+        return source.model_copy(update={"path": local, "name": source.name or names_by_path(source.path)[0]})
 
     data = config.data
     update = {"train": [named(each) for each in data.train], "eval": [named(each) for each in data.eval]}
     return config.model_copy(update={"data": data.model_copy(update=update)})
 
 
-def run(job: Job, tokenizer: TokenizerFiles, index: int, count: int, *, bus: Bus) -> tuple[int, int, int]:
+@dataclass(frozen=True)
+class Done:
+    """What a shard has done: rows, tokens made of them, and bytes of the rows."""
+
+    rows: int = 0
+    tokens: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: Done) -> Done:
+        return Done(self.rows + other.rows, self.tokens + other.tokens, self.bytes + other.bytes)
+
+    def __sub__(self, other: Done) -> Done:
+        return Done(self.rows - other.rows, self.tokens - other.tokens, self.bytes - other.bytes)
+
+
+def run(job: Job, tokenizer: TokenizerFiles, index: int, count: int, *, bus: Bus) -> tuple[Done, Done]:
     """Do shard `index` of `count`; what is done already is not done again.
 
     Returns:
-        Rows, tokens and bytes that were done now.
+        What was done now, and what was there before.
 
     Raises:
         DataError: a source can't be used, or has changed since the plan.
     """
-    rows = tokens = size = 0
+    now = before = Done()
     for place, made in job.parts(tokenizer):
         progress = engine().Progress()
         with Watch(progress, bus):
-            engine().run_shard(str(place), index, count, progress, made.fallback)
-        rows, tokens, size = rows + progress.rows, tokens + progress.tokens, size + progress.bytes_read
-    return rows, tokens, size
+            there = Done(*engine().run_shard(str(place), index, count, progress, made.fallback))
+        now += Done(progress.rows, progress.tokens, progress.bytes_read) - there
+        before += there
+    return now, before
 
 
 def commit(job: Job) -> list[str]:

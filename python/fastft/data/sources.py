@@ -109,19 +109,29 @@ def tell_left_out(folder: Path, bus: Bus | None) -> None:
         )
 
 
-def name_of(path: str) -> str:
-    """What a source is called by its path: the file's name without its ending."""
+def names_by_path(path: str) -> list[str]:
+    """What a source may be called by its path, the shortest first.
+
+    A file is called by its name without the ending, a folder by its name, and a pattern by the last folder before
+    its first star and what follows: `wiki/*.jsonl`, `raw/wiki/*.jsonl`.
+    """
     if path == urls.STDIN:
-        return "stdin"
+        return ["stdin"]
     scheme = urls.scheme_of(path)
+    whole, stars = "", "*?"
     if scheme is None or scheme in ("s3", "s3a", "gs"):
-        return Path(path.rstrip("/*")).stem
-    plain = path.partition("://")[2].partition("?")[0]
-    if scheme == urls.HUB:
+        plain = path if scheme is None else path.partition("://")[2]
+    elif scheme == urls.HUB:
         # of a whole data set its name; a dot in it is no ending
         address = hub.Address.parse(path)
-        return Path(address.path.rstrip("/*")).stem or address.repository.rpartition("/")[2]
-    return Path(plain.rstrip("/*")).stem
+        plain, whole = address.path, address.repository.rpartition("/")[2]
+    else:
+        plain, stars = path.partition("://")[2].partition("?")[0], "*"
+    parts = [part for part in plain.rstrip("/*").split("/") if part not in ("", ".", "~")]
+    first = next((at for at, part in enumerate(parts) if any(star in part for star in stars)), None)
+    if first is None:
+        return [(Path(parts[-1]).stem if parts else "") or whole or "data"]
+    return ["/".join(parts[start:]) for start in range(max(first - 1, 0), -1, -1)]
 
 
 def _told(found: dict[str, Any]) -> dict[str, Any]:

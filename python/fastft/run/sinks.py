@@ -25,7 +25,7 @@ from fastft.core.events import (
     Warned,
 )
 from fastft.core.paths import write_atomic
-from fastft.core.units import format_bytes, format_count, format_seconds
+from fastft.core.units import count, format_bytes, format_count, format_seconds, plural
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -98,7 +98,8 @@ class Bar:
         self._summary.emit(event)
         if isinstance(event, DataProgress):
             self._show("data", event.total_bytes, event.bytes_read)
-            self._text(f"{format_count(event.rows)} rows  {format_count(event.tokens)} tokens")
+            rows, tokens = plural(event.rows, "row"), plural(event.tokens, "token")
+            self._text(f"{format_count(event.rows)} {rows}  {format_count(event.tokens)} {tokens}")
         elif isinstance(event, RunStarted):
             self._show("train", event.total_steps, event.step)
         elif isinstance(event, StepEnded):
@@ -251,7 +252,7 @@ def describe(event: Event) -> str | None:
                 f"norm {event.grad_norm:.3f}  {event.tokens_per_second:,.0f} tok/s  {format_bytes(event.memory_bytes)}"
             )
         case RunStarted(resumed_from=None):
-            return f"{event.name}: {event.total_steps} steps"
+            return f"{event.name}: {count(event.total_steps, 'step')}"
         case RunStarted():
             return f"{event.name}: goes on after step {event.step} of {event.total_steps}, from {event.resumed_from}"
         case DataReady():

@@ -38,7 +38,7 @@ pub fn to_python(py: Python<'_>, error: EngineError) -> PyErr {
         EngineError::Format { message, hint, path } => {
             Parts { message, ..data("format", Some(hint), Some((path.display().to_string(), None))) }
         }
-        EngineError::Source(_) => data("source", None, None),
+        EngineError::Source(error) => data("source", None, Some((error.path().display().to_string(), None))),
         EngineError::Clean(_) => data("clean", None, None),
         EngineError::Augment(_) => data("augment", None, None),
         EngineError::Encoder(_) => {

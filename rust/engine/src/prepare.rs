@@ -196,7 +196,7 @@ fn plan_shards(py: Python<'_>, plan: &str, folder: PathBuf, progress: &Progress)
     watched(py, progress, move |counters| Job::new(parsed)?.write(&plan, &folder, counters))
 }
 
-/// Do shard `index` of `count` of what `plan_shards` told.
+/// Do shard `index` of `count` of what `plan_shards` told: rows, tokens and bytes that were done before.
 #[pyfunction]
 #[pyo3(signature = (folder, index, count, progress, fallback=None))]
 fn run_shard(
@@ -206,13 +206,14 @@ fn run_shard(
     count: u32,
     progress: &Progress,
     fallback: Option<Py<PyAny>>,
-) -> PyResult<()> {
+) -> PyResult<(u64, u64, u64)> {
     if index >= count {
         return Err(PyValueError::new_err(format!("no shard {index} of {count}")));
     }
-    watched(py, progress, move |counters| {
+    let there = watched(py, progress, move |counters| {
         run::run_shard(&folder, Shard { index, count }, |plan| encoder(plan, fallback), counters)
-    })
+    })?;
+    Ok((there.rows, there.tokens, there.bytes))
 }
 
 /// Make a store of what the shards have done: its key.

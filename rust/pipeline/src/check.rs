@@ -12,8 +12,9 @@ use serde::Serialize;
 
 use crate::error::EngineError;
 use crate::format::Format;
-use crate::inputs;
-use crate::plan::Plan;
+use crate::inputs::{self, Opened};
+use crate::key::Files;
+use crate::plan::{Plan, SourcePlan};
 use crate::truncate::Cut;
 use crate::units::{self, Drive, Input, Task};
 use crate::worker::{self, Progress, Rules};
@@ -94,30 +95,45 @@ pub fn check(
     let mut inputs = Vec::new();
     for (index, source) in (0u32..).zip(&plan.sources) {
         let of = &mut checked[index as usize];
-        let found = inputs::names(source)
-            .and_then(|files| inputs::open(plan, source, &files).map(|opened| (files, opened)));
-        match found {
-            Ok((files, opened)) => {
-                of.files = files.len();
-                of.format = Some(opened.format.clone());
-                of.guessed = opened.guessed;
-                of.unused = inputs::unused(&opened)?;
-                of.warnings.clone_from(&opened.warnings);
-                inputs.extend(opened.inputs(source, index));
-            }
-            Err(error) => {
-                let finding = whole(&source.name, error)?;
-                of.bad.insert(finding.code.clone(), 1);
-                if !tell(&[finding]) {
-                    return Ok(checked);
-                }
-            }
+        let mut findings = Vec::new();
+        if let Some(opened) = open(plan, source, of, &mut findings)? {
+            of.format = Some(opened.format.clone());
+            of.guessed = opened.guessed;
+            // a file that breaks off is told when its rows are read
+            of.unused = inputs::unused(&opened).unwrap_or_default();
+            of.warnings.clone_from(&opened.warnings);
+            inputs.extend(opened.inputs(source, index));
+        }
+        for finding in &findings {
+            *of.bad.entry(finding.code.clone()).or_default() += 1;
+        }
+        if !findings.is_empty() && !tell(&findings) {
+            return Ok(checked);
         }
     }
     let total = inputs.iter().map(|input| input.data.bytes).sum();
     progress.total_bytes.store(total, Ordering::Relaxed);
     let unit_bytes = units::unit_bytes(plan.unit_bytes, total);
-    let units = units::list(&inputs, unit_bytes)?;
+    let units = match units::list(&inputs, unit_bytes) {
+        Err(EngineError::Source(_)) => {
+            let mut good = Vec::new();
+            for input in std::mem::take(&mut inputs) {
+                match units::list(std::slice::from_ref(&input), unit_bytes) {
+                    Ok(_) => good.push(input),
+                    Err(error) => {
+                        let finding = whole(&input.source_name, error)?;
+                        *checked[input.source as usize].bad.entry(finding.code.clone()).or_default() += 1;
+                        if !tell(&[finding]) {
+                            return Ok(checked);
+                        }
+                    }
+                }
+            }
+            inputs = good;
+            units::list(&inputs, unit_bytes)?
+        }
+        listed => listed?,
+    };
     let threads = plan.num_threads();
     let drive = Drive { inputs: &inputs, units: &units, unit_bytes, threads, progress };
     let mut lines = (None, 0, 0); // the file, and its lines and rows so far
@@ -130,7 +146,7 @@ pub fn check(
             for finding in &mut seen.findings {
                 finding.line = finding.line.map(|line| line + lines.1);
                 finding.before += lines.2;
-                if input.data.layout == Layout::JsonArray {
+                if input.data.layout == Layout::JsonArray && finding.line.is_some() {
                     // many rows of an array may stand on one line
                     finding.reason = format!("{} (row {} of the array)", finding.reason, finding.before + 1);
                 }
@@ -144,6 +160,49 @@ pub fn check(
     Ok(checked)
 }
 
+/// The files of a source that can be read, opened together; of those that can't, each is a finding.
+fn open(
+    plan: &Plan,
+    source: &SourcePlan,
+    of: &mut Checked,
+    findings: &mut Vec<Finding>,
+) -> Result<Option<Opened>, EngineError> {
+    let files = match inputs::names(source) {
+        Ok(files) => files,
+        Err(error) => {
+            findings.push(whole(&source.name, error)?);
+            return Ok(None);
+        }
+    };
+    of.files = files.len();
+    let error = match inputs::open(plan, source, &files) {
+        Ok(opened) => return Ok(Some(opened)),
+        Err(error) => error,
+    };
+    let mut good = Files::new();
+    if matches!(error, EngineError::Source(_)) && files.len() > 1 {
+        for file in files {
+            match inputs::open(plan, source, &vec![file.clone()]) {
+                Err(error @ EngineError::Source(_)) => findings.push(whole(&source.name, error)?),
+                // what else is wrong with it alone, as that it has no row, is nothing beside others
+                Ok(_) | Err(_) => good.push(file),
+            }
+        }
+    }
+    let error = if good.is_empty() || findings.is_empty() {
+        error
+    } else {
+        match inputs::open(plan, source, &good) {
+            Ok(opened) => return Ok(Some(opened)),
+            Err(error) => error,
+        }
+    };
+    if !matches!(error, EngineError::Source(_)) || findings.is_empty() {
+        findings.push(whole(&source.name, error)?);
+    }
+    Ok(None)
+}
+
 /// A source that can't be used as a finding; trouble that is not the source's stays an error.
 fn whole(source: &str, error: EngineError) -> Result<Finding, EngineError> {
     let (file, line, code, reason, hint) = match error {
@@ -151,7 +210,9 @@ fn whole(source: &str, error: EngineError) -> Result<Finding, EngineError> {
             (Some(path), None, "E_FORMAT".to_owned(), message, Some(hint))
         }
         EngineError::Row { code, reason, path, line } => (Some(path), Some(line), code, reason, None),
-        EngineError::Source(error) => (None, None, "E_SOURCE".to_owned(), error.to_string(), None),
+        EngineError::Source(error) => {
+            (Some(error.path().to_owned()), None, "E_SOURCE".to_owned(), error.to_string(), None)
+        }
         other => return Err(other),
     };
     let file = file.map(|file| file.to_string_lossy().into_owned());
@@ -160,12 +221,29 @@ fn whole(source: &str, error: EngineError) -> Result<Finding, EngineError> {
 
 fn look(rules: Option<&Rules<'_>>, mut task: Task<'_>, progress: &Progress) -> Result<Seen, EngineError> {
     let mut seen = Seen::default();
+    match rows(rules, &mut task, progress, &mut seen).and_then(|()| task.num_lines()) {
+        Ok(lines) => seen.lines = lines,
+        // the other files are looked at all the same
+        Err(error @ EngineError::Source(_)) => {
+            seen.findings.push(whole(&task.input.source_name, error)?);
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(seen)
+}
+
+fn rows(
+    rules: Option<&Rules<'_>>,
+    task: &mut Task<'_>,
+    progress: &Progress,
+    seen: &mut Seen,
+) -> Result<(), EngineError> {
     let input = task.input;
     for chunk in task.chunks()? {
         let chunk = chunk?;
         for row in &chunk.rows {
             if progress.cancelled.load(Ordering::Relaxed) {
-                return Ok(seen);
+                return Ok(());
             }
             let bytes = chunk.bytes(row);
             seen.read += 1;
@@ -187,8 +265,7 @@ fn look(rules: Option<&Rules<'_>>, mut task: Task<'_>, progress: &Progress) -> R
             progress.bytes_read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
     }
-    seen.lines = task.num_lines()?;
-    Ok(seen)
+    Ok(())
 }
 
 fn finding(input: &Input, line: u64, error: RowError) -> Finding {

@@ -51,6 +51,25 @@ pub struct Shard {
     pub count: u32,
 }
 
+impl Shard {
+    /// Whether a piece is its own. Pieces of one unit are spread as well: a large file that is read forward is no
+    /// shard's alone.
+    const fn has(self, piece: Piece) -> bool {
+        piece.unit.wrapping_add(piece.number) % self.count == self.index
+    }
+}
+
+/// What an earlier run had done of a shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct There {
+    /// Rows.
+    pub rows: u64,
+    /// Tokens made of them.
+    pub tokens: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
 /// The only part.
 pub const WHOLE: Shard = Shard { index: 0, count: 1 };
 
@@ -94,14 +113,14 @@ pub fn prepare(
             return Err(error);
         }
         made => made?,
-    }
+    };
     gather(&job, &opening, workplace.folder())?;
     workplace.publish(&folder)?;
     fs::File::open(&stores).and_then(|dir| dir.sync_all()).map_err(EngineError::io(&stores))?;
     Ok(Prepared { folder, key, cached: false, files })
 }
 
-/// Do one shard of the job that `folder` tells of. What is done already is not done again.
+/// Do one shard of the job that `folder` tells of. What is done already is not done again, and told.
 ///
 /// # Errors
 /// `EngineError`; what was done until then stays.
@@ -110,7 +129,7 @@ pub fn run_shard(
     shard: Shard,
     encoder: impl FnOnce(&Plan) -> Result<Encoder, EncoderError>,
     progress: &Progress,
-) -> Result<(), EngineError> {
+) -> Result<There, EngineError> {
     let job = Job::read(folder)?;
     progress.total_bytes.store(job.total_bytes() / u64::from(shard.count), Ordering::Relaxed);
     let tools = Tools::of(&job.plan)?;
@@ -148,9 +167,7 @@ struct Missing {
 
 impl Wanted for Missing {
     fn piece(&self, piece: Piece) -> bool {
-        // pieces of one unit are spread as well: a large file that is read forward is no shard's alone
-        (piece.unit.wrapping_add(piece.number)) % self.shard.count == self.shard.index
-            && !self.done.contains(&piece)
+        self.shard.has(piece) && !self.done.contains(&piece)
     }
 
     fn unit(&self, unit: u32) -> bool {
@@ -166,7 +183,7 @@ fn make(
     encoder: &Encoder,
     folder: &Path,
     progress: &Progress,
-) -> Result<(), EngineError> {
+) -> Result<There, EngineError> {
     let rules = Rules {
         cleaner: tools.cleaner,
         augmenter: tools.augmenter,
@@ -174,11 +191,15 @@ fn make(
         ..Rules::new(&job.plan, encoder)
     };
     let found = done(folder)?;
-    for record in found.values() {
-        progress.rows.fetch_add(record.rows, Ordering::Relaxed);
-        progress.tokens.fetch_add(record.books.tokens, Ordering::Relaxed);
-        progress.bytes_read.fetch_add(record.books.bytes, Ordering::Relaxed);
+    let mut there = There::default();
+    for record in found.values().filter(|record| shard.has(record.piece)) {
+        there.rows += record.rows;
+        there.tokens += record.books.tokens;
+        there.bytes += record.books.bytes;
     }
+    progress.rows.fetch_add(there.rows, Ordering::Relaxed);
+    progress.tokens.fetch_add(there.tokens, Ordering::Relaxed);
+    progress.bytes_read.fetch_add(there.bytes, Ordering::Relaxed);
     let units = 0..u32::try_from(opening.units.len()).unwrap_or(u32::MAX);
     let whole = units.filter(|unit| of_unit(&found, *unit).is_ok()).collect();
     let missing = Missing { shard, done: found.into_keys().collect(), whole };
@@ -189,7 +210,8 @@ fn make(
         threads: job.plan.num_threads(),
         progress,
     };
-    drive.run(&missing, |task| rules.piece(task, folder, progress))
+    drive.run(&missing, |task| rules.piece(task, folder, progress))?;
+    Ok(there)
 }
 
 /// The records in a folder.

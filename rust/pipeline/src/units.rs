@@ -110,7 +110,8 @@ pub struct Task<'a> {
 
 enum Content {
     Span(Span),
-    Chunks(Vec<Chunk>),
+    /// Where reading failed, the last one is why.
+    Chunks(Vec<Result<Chunk, SourceError>>),
 }
 
 impl Task<'_> {
@@ -123,7 +124,7 @@ impl Task<'_> {
     ) -> Result<Box<dyn Iterator<Item = Result<Chunk, SourceError>> + Send>, EngineError> {
         Ok(match &mut self.content {
             Content::Span(span) => Box::new(read(&self.input.data, span, CHUNK_BYTES)?),
-            Content::Chunks(chunks) => Box::new(std::mem::take(chunks).into_iter().map(Ok)),
+            Content::Chunks(chunks) => Box::new(std::mem::take(chunks).into_iter()),
         })
     }
 
@@ -328,29 +329,41 @@ impl Drive<'_> {
         let seen = &mut rows_of[input.source as usize];
         let limit = input.limit.unwrap_or(u64::MAX);
         let chunk_bytes = usize::try_from(self.unit_bytes).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
-        let mut chunks =
-            read(&input.data, &Span::Whole, chunk_bytes).map_err(|error| (piece, error.into()))?.peekable();
+        let read: Box<dyn Iterator<Item = _>> = match read(&input.data, &Span::Whole, chunk_bytes) {
+            Ok(chunks) => Box::new(chunks),
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        };
+        let mut chunks = read.peekable();
         loop {
             let (mut held, mut size, mut rows) = (Vec::new(), 0, 0);
+            let mut failed = false;
             while *seen < limit
                 && size < self.unit_bytes
+                && !failed
                 && !self.progress.cancelled.load(Ordering::Relaxed)
-                && let Some(chunk) = chunks.next()
+                && let Some(mut chunk) = chunks.next()
             {
-                let mut chunk = chunk.map_err(|error| (piece, EngineError::from(error)))?;
-                chunk.rows.truncate(usize::try_from(limit - *seen).unwrap_or(usize::MAX));
-                rows += chunk.rows.len() as u64;
-                *seen += chunk.rows.len() as u64;
-                size += chunk.size() as u64;
+                match &mut chunk {
+                    Ok(chunk) => {
+                        chunk.rows.truncate(usize::try_from(limit - *seen).unwrap_or(usize::MAX));
+                        rows += chunk.rows.len() as u64;
+                        *seen += chunk.rows.len() as u64;
+                        size += chunk.size() as u64;
+                    }
+                    Err(_) => failed = true,
+                }
                 held.push(chunk);
             }
             if self.progress.cancelled.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            let last = *seen >= limit || chunks.peek().is_none();
+            let last = failed || *seen >= limit || chunks.peek().is_none();
             if wanted.piece(piece) {
+                // who does the piece meets the error behind its rows
                 let content = Content::Chunks(held);
                 let _ = sender.send(Task { piece, input, first_row, last, content });
+            } else if let Some(Err(error)) = held.pop() {
+                return Err((piece, error.into()));
             }
             first_row += rows;
             if last {

@@ -59,6 +59,19 @@ pub enum SourceError {
 }
 
 impl SourceError {
+    /// The file, folder or pattern that is meant.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        let (Self::NotFound(path)
+        | Self::Empty(path)
+        | Self::Io { path, .. }
+        | Self::Unsupported { path, .. }
+        | Self::Changed { path, .. }
+        | Self::Damaged { path, .. }
+        | Self::Columns { path, .. }) = self;
+        path
+    }
+
     /// The same trouble with a file that reports call otherwise.
     #[must_use]
     pub fn named(mut self, name: &Path) -> Self {

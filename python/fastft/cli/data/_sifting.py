@@ -10,6 +10,7 @@ from fastft.cli import console
 from fastft.cli.data import _road
 from fastft.cli.data.progress import Progress
 from fastft.core.events import Bus
+from fastft.core.units import count
 
 
 def run(
@@ -34,8 +35,8 @@ def run(
     console.say(f"kept rows: {out}\nthe others, with their reasons: {dropped}")
     if unrepaired := sum(book["unrepaired"] for book in books):
         console.say(
-            f"{console.style('warning', 'yellow')}[data.unrepaired]: {unrepaired:,} rows stand as they were: their "
-            "repair crosses fields of the row; training repairs them all the same"
+            f"{console.style('warning', 'yellow')}[data.unrepaired]: {count(unrepaired, 'row')} left as before: the "
+            "repair crosses fields of a row; training makes it all the same"
         )
 
 

@@ -16,7 +16,7 @@ from fastft.cli.data.progress import Progress
 from fastft.cli.options import config_argument, json_option, set_option
 from fastft.core.errors import ConfigError, DataError, Problem
 from fastft.core.events import Bus
-from fastft.core.units import format_seconds
+from fastft.core.units import count, format_rate, format_seconds
 
 if TYPE_CHECKING:
     from fastft.config.schema import DataConfig, SourceConfig
@@ -105,7 +105,7 @@ def _books(sources: list[dict[str, Any]]) -> dict[str, Any]:
     """What became of the rows, in the words of `prepare --json`; a source that can't be used at all has none."""
     bad: Counter[str] = Counter()
     for source in sources:
-        bad.update({code: count for code, count in source["bad"].items() if source["read"]})
+        bad.update({code: number for code, number in source["bad"].items() if source["read"] and code != "E_SOURCE"})
     read = sum(source["read"] for source in sources)
     return {"read": read, "quarantined": dict(sorted(bad.items()))}
 
@@ -164,7 +164,7 @@ def _report(sources: list[dict[str, Any]], told: Findings, seconds: float) -> No
         console.out(f"... and {told.silent:,} more of the same kinds; --all prints them")
     if told.rows:
         console.out()
-        rows = [[code, f"{count:,}"] for code, count in told.rows.most_common()]
+        rows = [[code, f"{number:,}"] for code, number in told.rows.most_common()]
         console.out(console.table(rows, ["code", "rows"]))
     if told.counts:
         console.out()
@@ -176,7 +176,7 @@ def _report(sources: list[dict[str, Any]], told: Findings, seconds: float) -> No
         for sentence in source["warnings"]:
             console.say(f"{console.style('warning', 'yellow')}[data.source]: {sentence}")
     read, size = sum(source["read"] for source in sources), sum(source["bytes"] for source in sources)
-    console.say(f"{read:,} rows in {format_seconds(seconds)}, {size / max(seconds, 1e-9) / 1e6:.0f} MB/s")
+    console.say(f"{count(read, 'row')} in {format_seconds(seconds)}, {format_rate(size / max(seconds, 1e-9))}")
 
 
 def _source_row(source: dict[str, Any], long: bool) -> list[str]:

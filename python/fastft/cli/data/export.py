@@ -10,6 +10,7 @@ import click
 from fastft.cli import console
 from fastft.cli.data import _road
 from fastft.cli.options import config_argument, json_option, set_option
+from fastft.core.units import count
 
 if TYPE_CHECKING:
     from fastft.config.load import Loaded
@@ -63,7 +64,7 @@ def command(
     if as_json:
         console.out_json({"out": str(out), "rows": rows, "key": prepared.key})
     else:
-        console.out(f"{out}: {rows:,} {'windows' if packed else 'rows'}")
+        console.out(f"{out}: {count(rows, 'window' if packed else 'row')}")
 
 
 def _packing(loaded: Loaded) -> Any:

@@ -11,6 +11,7 @@ from fastft.cli.data import _road
 from fastft.cli.data.progress import Progress
 from fastft.cli.options import config_argument, json_option, set_option
 from fastft.core.events import Bus
+from fastft.core.units import count
 
 
 @click.command("plan")
@@ -48,4 +49,4 @@ def command(config: Path, overrides: tuple[str, ...], out: Path, as_json: bool) 
     if as_json:
         console.out_json({"store": str(out), "units": units})
     else:
-        console.out(f"{out}: {units:,} units; any number of shards up to that has work")
+        console.out(f"{out}: {count(units, 'unit')}; any number of shards up to that has work")

@@ -9,7 +9,7 @@ from typing import TextIO
 from fastft.cli import console
 from fastft.core import env
 from fastft.core.events import DataProgress, Event, Warned
-from fastft.core.units import format_count, format_seconds
+from fastft.core.units import format_count, format_rate, format_seconds, plural
 
 _EVERY_S = 1.9
 """Between two lines where no terminal is; events come once a second."""
@@ -60,12 +60,12 @@ def line(event: DataProgress) -> str:
     if event.total_bytes and not event.rows and not event.bytes_read:
         return f"looking at the files or for duplicates, {format_seconds(event.seconds)} so far"
     parts = [f"{done:4.0%}"] if event.total_bytes else []
-    parts.append(f"{format_count(event.rows)} rows")
+    parts.append(f"{format_count(event.rows)} {plural(event.rows, 'row')}")
     parts.append(f"{format_count(event.rows / seconds)} rows/s")
     if event.bytes_read:
-        parts.append(f"{event.bytes_read / seconds / 1e6:.1f} MB/s")
+        parts.append(format_rate(event.bytes_read / seconds))
     if event.tokens:
-        parts.append(f"{format_count(event.tokens)} tokens")
+        parts.append(f"{format_count(event.tokens)} {plural(event.tokens, 'token')}")
     if done > 0.01:
         parts.append(f"left {format_seconds(event.seconds * (1 - done) / done)}")
     return "  ".join(parts)

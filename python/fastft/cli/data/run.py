@@ -11,6 +11,7 @@ from fastft.cli import console
 from fastft.cli.data.progress import Progress
 from fastft.core import env
 from fastft.core.events import Bus
+from fastft.core.units import count as count_of
 
 _SHARD = re.compile(r"(\d+)/(\d+)")
 
@@ -32,11 +33,12 @@ def command(store: Path, shard: str | None, count: int | None) -> None:
     job = shards.Job.read(store)
     progress = Progress()
     try:
-        rows, tokens, _ = shards.run(job, tokenizer_files(job.config.model), index, of, bus=Bus([progress]))
+        now, before = shards.run(job, tokenizer_files(job.config.model), index, of, bus=Bus([progress]))
     finally:
         progress.close()
-    done = f"{rows:,} rows, {tokens:,} tokens" if rows else "nothing was left to do"
-    console.say(f"shard {index} of {of}: {done}")
+    parts = [f"{count_of(now.rows, 'row')}, {count_of(now.tokens, 'token')}"] if now.rows else []
+    parts += [f"{count_of(before.rows, 'row')} there already"] if before.rows else []
+    console.say(f"shard {index} of {of}: {'; '.join(parts) or 'nothing to do'}")
 
 
 def chosen(shard: str | None, count: int | None) -> tuple[int, int]:

@@ -10,6 +10,7 @@ import click
 from fastft.cli import console
 from fastft.cli.data import _road
 from fastft.cli.options import config_argument, json_option, set_option
+from fastft.core.units import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +53,7 @@ def command(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
         console.out(console.style(f"# {title}", "bold", console.stdout()))
         console.out(text)
         console.out()
-    many = f"{stats.packed.windows:,} windows of {loaded.config.data.max_length:,} tokens"
+    many = f"{count(stats.packed.windows, 'window')} of {count(loaded.config.data.max_length, 'token')}"
     console.out(f"packed: {many}, {stats.packed.fill:.1%} full")
 
 
