@@ -82,9 +82,10 @@ def test_brackets_mean_themselves_next_to_stars(kitchen: Kitchen, tmp_path: Path
             kitchen.prepare({"path": bad}, config_dir=tmp_path)
 
 
-def test_stars_within_a_name_are_left_to_the_engine(kitchen: Kitchen, tmp_path: Path) -> None:
+def test_two_stars_within_a_name_are_one(kitchen: Kitchen, tmp_path: Path) -> None:
     write_jsonl(tmp_path / "a-b.jsonl", [chat("q", "a")])
     assert file_problems(run_config("a**b.jsonl"), tmp_path) == []
+    assert len(file_problems(run_config("a**c.jsonl"), tmp_path)) == 1
     assert kitchen.prepare({"path": str(tmp_path / "a**b.jsonl")}).books["total"]["used"] == 1
 
 

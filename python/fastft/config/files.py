@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -152,12 +153,14 @@ def _matches(pattern: str, folder: Path | None) -> bool:
 
 
 def matches(root: Path, pattern: str) -> bool:
-    """Whether a source's pattern may mean a file below `root`; brackets mean themselves, as in the engine."""
+    """Whether a source's pattern means a file below `root`, as the engine reads patterns.
+
+    Brackets mean themselves there, and `**` within a name is `*`.
+    """
     written = Path(pattern).expanduser()
-    try:
-        return any(root.glob(str(written.relative_to(written.anchor)).replace("[", "[[]")))
-    except ValueError:  # `**` within a name, which Python's patterns do not have and the engine's do
-        return True
+    parts = written.relative_to(written.anchor).parts
+    plain = (part if part == "**" else re.sub(r"\*+", "*", part).replace("[", "[[]") for part in parts)
+    return next(root.glob("/".join(plain)), None) is not None
 
 
 def _near(path: str, folder: Path | None) -> str | None:

@@ -68,7 +68,7 @@ class SourceConfig(Section):
     format: Annotated[Format | None, OneOf(FORMATS)] = None
     """Which fields are which; absent means found from the first rows and printed."""
     name: str | None = None
-    """What reports call this source; by default the file's name without its ending."""
+    """What reports call this source; by default the file's name without its ending, of a pattern `folder/*.jsonl`."""
     encoding: str | None = None
     """What its text is encoded in, such as `windows-1251`, `gbk` or `utf-16le`; absent is UTF-8."""
     rows: Annotated[int | None, Field(gt=0, lt=2**63)] = None
