@@ -106,6 +106,14 @@ def test_what_prepares_tells_all_with_their_places(run: Any, words: tuple[str, .
     assert not Path("store/shards.json").exists()
 
 
+def test_rows_that_do_not_wait_for_the_trial_change_nothing_that_is_told(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastft.data.trial.PATIENCE_S", 0.0)
+    told = json.loads(run("check", "run.toml", "--json")[1])["findings"]
+    assert sorted(each["path"] for each in told if each["source"] is None) == sorted(WRONG)
+
+
 def test_files_that_are_not_there_are_told_with_the_rest(run: Any) -> None:
     missing = ("--set", "data.decontaminate.sets.0.path=exma.jsonl", "--set", "data.clean.block.files=['none.txt']")
     code, out, _ = run("check", "run.toml", *missing, "--set", "data.train.0.path=raws.jsonl", "--json")

@@ -1,8 +1,8 @@
 """Whether what a config asks of its rows can be done at all: rules, copies and the template, tried while rows are read.
 
 `fastft data check` needs neither tokenizer nor store, so nothing would stumble over a broken pattern before
-`prepare` does. Reading models and evaluation sets may take longer than the first error of the rows should, so
-it is done by a thread of its own.
+`prepare` does. Reading models, evaluation sets and dictionaries may take longer than the first error of the rows
+should, so it is done by a thread of its own, behind what is quick.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fastft.config.schema import DataConfig
 
 PATIENCE_S = 0.5
-"""How long rows wait for the trial, so that what is wrong with the config stands before them where that is quick."""
+"""How long rows wait for what is quick, so that it stands before them."""
 
 
 class Trial:
@@ -43,13 +43,14 @@ class Trial:
         self._problems += endpoints_unasked(data.augment) if data.streaming else []
         self._template: Problem | None = None
         self._failed: BaseException | None = None
+        self._quick = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(config_dir,), name="fastft-data-trial", daemon=True)
         self._thread.start()
-        self._thread.join(PATIENCE_S)
+        self._quick.wait(PATIENCE_S)
 
     def before(self, plan: str) -> None:
         """Tell what is known before the source of `plan` is read; the template's trouble if it has conversations."""
-        if self._thread.is_alive():
+        if not self._quick.is_set():
             return
         self._tell_all()
         if self._template is not None:
@@ -75,13 +76,20 @@ class Trial:
 
     def _run(self, config_dir: Path | None) -> None:
         try:
-            clean = clean_plan(self._data.clean, self._data.decontaminate, config_dir)
-            augment = augment_plan(self._data.augment, 0, {}, config_dir)
             known = {problem.key for problem in self._problems}
-            self._problems += [problem for problem in trial(clean, augment) if problem.key not in known]
+            clean = clean_plan(self._data.clean, self._data.decontaminate, config_dir) or {}
+            reads = {name for name, table in clean.items() if name == "decontaminate" or table.get("fasttext")}
+            quick = {name: table for name, table in clean.items() if name not in reads}
             self._template = problem_of(self._data.template, config_dir)
+            self._problems += [problem for problem in trial(quick) if problem.key not in known]
+            self._quick.set()
+            rest = {name: table for name, table in clean.items() if name in reads}
+            tried = trial(rest, augment_plan(self._data.augment, 0, {}, config_dir))
+            self._problems += [problem for problem in tried if problem.key not in known]
         except BaseException as error:
             self._failed = error
+        finally:
+            self._quick.set()
 
     def _tell_all(self) -> None:
         if self._failed is not None:
