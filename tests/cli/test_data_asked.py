@@ -123,8 +123,11 @@ def test_files_that_are_not_there_are_told_with_the_rest(run: Any) -> None:
     assert told["data.train[0].path"]["reason"] == "there is no file `raws.jsonl`"
     assert "data.clean.block.files[0]" in told
     assert "data.clean.block.words[1]" in told
-    code, _, err = run("prepare", "run.toml", *missing)
-    assert (code, err.count("error[data.missing-file]")) == (3, 2)
+    for words in (("prepare",), ("preview",), ("plan", "--out", "store")):
+        code, _, err = run(words[0], "run.toml", *words[1:], *missing, "--set", "data.train.0.path=raws.jsonl")
+        assert (code, err.count("error[data.missing-file]")) == (3, 3)
+        assert (err.count("error[config.options]"), err.count("error[config.template]")) == (4, 1)
+        assert err.endswith("\n8 problems\n")
 
 
 def test_a_template_of_nothing_but_text_is_not_asked_for(run: Any) -> None:

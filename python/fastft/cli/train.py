@@ -36,9 +36,9 @@ def command(
 
     With --json, the last line of stdout is the run: its path, status, steps and losses.
     """
-    from fastft.config.load import load
+    from fastft.cli.data._road import loaded_config
 
-    loaded = load(config, overrides, files=True)
+    loaded = loaded_config(config, overrides)
     if dry_run:
         _dry_run(loaded, as_json)
         return

@@ -28,6 +28,13 @@ PATIENCE_S = 0.5
 """How long rows wait for what is quick, so that it stands before them."""
 
 
+def problems_of(data: DataConfig, config_dir: Path | None) -> list[Problem]:
+    """Everything that `data` asks for and that can't be done, as far as it is known without looking at rows."""
+    clean = clean_plan(data.clean, data.decontaminate, config_dir)
+    template = problem_of(data.template, config_dir)
+    return [*([template] if template else []), *trial(clean, augment_plan(data.augment, 0, {}, config_dir))]
+
+
 class Trial:
     """Tries what `data` asks for, and tells each problem once.
 

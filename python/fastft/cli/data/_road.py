@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastft.cli.data.progress import Progress
+from fastft.core.errors import ConfigError
 from fastft.core.events import Bus
 
 if TYPE_CHECKING:
@@ -36,10 +37,22 @@ class Clock:
 
 
 def loaded_config(config: Path, overrides: tuple[str, ...]) -> Loaded:
-    """The config, with every problem told, files it names included."""
+    """The config, with every problem told, files it names included.
+
+    Raises:
+        ConfigError: where files are not there, with what else the data engine could not do.
+    """
     from fastft.config.load import load
 
-    return load(config, overrides, files=True)
+    try:
+        return load(config, overrides, files=True)
+    except ConfigError as error:
+        loaded = load(config, overrides)  # what is wrong with the config itself is told alone
+        from fastft.data.trial import problems_of
+
+        known = {problem.key for problem in error.problems}
+        more = [each for each in problems_of(loaded.config.data, loaded.folder) if each.key not in known]
+        raise ConfigError([*error.problems, *map(loaded.placed, more)]) from None
 
 
 def prepare(loaded: Loaded) -> tuple[Prepared, Cost]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fastft.cli import console
+from fastft.cli.data._road import loaded_config
 from fastft.cli.options import json_option, set_option
 from fastft.core.errors import NotFoundError
 
@@ -51,10 +52,9 @@ def _fields(path: Path, overrides: tuple[str, ...]) -> Fields:
         return explain.fields_of_store(path)
     if not path.exists() and path.suffix != ".toml":
         raise NotFoundError(f"there is no config, store or run `{path}`")
-    from fastft.config.load import load
     from fastft.models import tokenizer_files
 
-    loaded = load(path, overrides, files=True)
+    loaded = loaded_config(path, overrides)
     config, tokenizer = loaded.config, tokenizer_files(loaded.config.model)
     with loaded.placing():
         return explain.fields_of_config(

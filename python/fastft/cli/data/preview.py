@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastft.cli import console
+from fastft.cli.data._road import loaded_config
 from fastft.cli.data.progress import Progress
 from fastft.cli.options import config_argument, json_option, set_option
 from fastft.core.errors import DataError
@@ -39,11 +40,10 @@ def command(config: Path, overrides: tuple[str, ...], rows: int, as_json: bool) 
     masks), cut (tokens taken away), copy (0 for the row itself), dropped (the rule, or null) and detail.
     """
     from fastft.config.augmentation import EndpointAugmentation
-    from fastft.config.load import load
     from fastft.data import preview as preview_rows
     from fastft.models import tokenizer_files
 
-    loaded = load(config, overrides, files=True)
+    loaded = loaded_config(config, overrides)
     data = loaded.config.data
     files = tokenizer_files(loaded.config.model)
     decode = _decoder(files.folder)
