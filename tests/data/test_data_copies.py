@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +148,98 @@ def test_other_answers_are_other_data_and_rejected_ones_are_told(kitchen: Kitche
     assert keys[0] != keys[1]
     assert made.books["asked"]["rejected"] == {"empty": 1}
     assert "data.copies-rejected" in heard.codes()
+
+
+NOISE = {"kind": "spacing", "copies": 2}
+"""Copies that the engine makes, before and after those of an endpoint."""
+
+
+@pytest.mark.parametrize("noise", [[], [NOISE]], ids=["alone", "with others"])
+def test_a_store_with_copies_is_what_reading_the_sources_anew_would_make(
+    kitchen: Kitchen, tmp_path: Path, noise: list[dict[str, Any]]
+) -> None:
+    def row(n: int) -> dict[str, Any]:
+        return chat(f"question {n} here " * (1 + n % 9), f"an answer {n}")
+
+    rows = write_jsonl(tmp_path / "a.jsonl", [row(n) for n in (*range(60), 7)])
+    with rows.open("a") as file:
+        file.write("{broken\n")
+    others = write_jsonl(tmp_path / "b.jsonl", [row(n) for n in range(60, 75)])
+    options: dict[str, Any] = {"clean": {"repair": {}}, "dedup": {}, "max_length": 128, "max_bad_fraction": 0.5}
+    with serving(upper) as server:
+        augment = [*noise, table(server.url, probability=0.7, copies=2), *noise]
+        made = kitchen.prepare(rows, others, augment=augment, **options)
+    plan = json.loads(made.plan.json) | {"cache": str(tmp_path / "other")}
+    anew = engine().prepare(json.dumps(plan), engine().Progress(), made.plan.fallback)
+    stores = [Path(folder) for folder in (made.train.folder, anew["folder"])]
+    assert stores[0] != stores[1]
+    assert made.books["total"]["augmented"] > 30
+    assert made.books["total"]["quarantined"] == {"E_JSON": 1}
+    manifests = [json.loads((store / "manifest.json").read_text()) for store in stores]
+    assert manifests[0] == manifests[1]
+    for name in ("rejected.jsonl", "left_out.jsonl", *(part["name"] for part in manifests[0]["parts"])):
+        assert (stores[0] / name).read_bytes() == (stores[1] / name).read_bytes()
+    assert sorted(file.name for file in stores[0].iterdir()) == sorted(file.name for file in stores[1].iterdir())
+
+
+def test_no_token_of_a_row_is_made_twice(kitchen: Kitchen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = sys.modules["fastft.data.prepare"]
+    rendered: list[str] = []
+    real = module.make_plan
+
+    def counted(*args: Any, **options: Any) -> Any:
+        plan = real(*args, **options)
+        render = plan.fallback
+        assert render is not None
+
+        def noted(text: str) -> str:
+            rendered.append(text)
+            return render(text)
+
+        return replace(plan, fallback=noted)
+
+    monkeypatch.setattr(module, "make_plan", counted)
+    template = tmp_path / "python.jinja"  # a method that only Python's strings have
+    template.write_text(
+        "{% for message in messages %}<|im_start|>{{ message['role'].translate({}) }}\n{{ message['content'] }}"
+        "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    rows = write_jsonl(tmp_path / "a.jsonl", [chat(f"question {letter} here", "yes") for letter in "abcdef"])
+    kitchen.prepare(rows, template=str(template))
+    alone = sum("question" in text for text in rendered)
+    assert alone >= 6
+    rendered.clear()
+    with serving(upper) as server:
+        kitchen.prepare(rows, template=str(template), max_length=255, augment=[table(server.url)])
+    for word in ("question", "QUESTION"):
+        assert sum(word in text for text in rendered) == alone, "each row once, each copy once"
+
+
+def test_equal_copies_make_equal_keys_wherever_they_lie(kitchen: Kitchen, tmp_path: Path) -> None:
+    rows = write_jsonl(tmp_path / "a.jsonl", [chat("is it so", "yes"), chat("or is it not", "no")])
+    words = tmp_path / "words.txt"
+    words.write_text("forbidden\n")
+    keys = set()
+    for number in range(2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "words.txt").write_text("forbidden\n")
+        with serving(upper) as server:
+            made = Kitchen(kitchen.tokenizer, folder / "cache").prepare(
+                rows, augment=[table(server.url)], clean={"block": {"files": [str(folder / "words.txt")]}}
+            )
+        assert str(folder / "cache") in str(made.train.folder)
+        keys.add(made.key)
+    assert len(keys) == 1
+    names = [name for name, _ in made.train.manifest["key_fields"]]
+    assert "augment.derived[0]" in names
+    assert "clean.block.files[0]" in names
+    (folder / "words.txt").write_text("other\n")
+    with serving(upper) as server:
+        other = Kitchen(kitchen.tokenizer, folder / "cache").prepare(
+            rows, augment=[table(server.url)], clean={"block": {"files": [str(folder / "words.txt")]}}
+        )
+    assert other.key not in keys
 
 
 def test_who_does_not_ask_says_so(kitchen: Kitchen, tmp_path: Path) -> None:

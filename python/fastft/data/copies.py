@@ -1,6 +1,7 @@
 """Copies that an endpoint writes, made before the engine runs: which rows there are, then what it says of each.
 
-rows that are used   from a store of the rows alone, so that nobody pays for rows that are left out
+rows that are used   from a store without such copies, so that nobody pays for rows that are left out; the engine
+                     adds the copies to it, and makes no token of a row again (`rust/pipeline/src/extend.rs`)
 their documents      sifted out of the sources, aligned and cleaned as the engine does it
 copies/KEY.jsonl     what `augment.py` wrote of them; the plan names it, so the store's key covers its content
 answers.jsonl        every answer that was ever given: nothing is asked twice
@@ -106,6 +107,12 @@ def _alone(plan: EnginePlan, **changes: Any) -> str:
     return json.dumps({**json.loads(plan.json), "augment": None, **changes})
 
 
+def _unasked(plan: EnginePlan) -> str:
+    """The plan with the copies that the engine makes: its store is what those of endpoints are added to."""
+    told = json.loads(plan.json)
+    return plan.json if told["augment"]["ops"] else _alone(plan)
+
+
 def _naming(plan: EnginePlan, target: Path) -> EnginePlan:
     told = json.loads(plan.json)
     told["augment"]["derived"] = [str(target)]
@@ -116,7 +123,7 @@ def _rows(plan: EnginePlan, cache: Path, bus: Bus) -> Iterator[augment.Row]:
     """The rows that are used, each once, with hash and document."""
     progress = engine().Progress()
     with Watch(progress, bus):
-        made = engine().prepare(_alone(plan), progress, plan.fallback)
+        made = engine().prepare(_unasked(plan), progress, plan.fallback)
     store = TokenStore.open(Path(made["folder"]))
     used = _used(store, made["files"])
     formats = [json.dumps(source["format"]) for source in store.manifest["sources"]]

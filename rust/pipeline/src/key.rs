@@ -102,7 +102,7 @@ pub type Files = Vec<(PathBuf, String, u64)>;
 /// What the tokens of the plan's store depend on, by name: the key is made of it, and two stores are
 /// told apart by it. Long values stand as their digests.
 #[must_use]
-pub fn fields(plan: &Plan, files: &[Files], options: &[(PathBuf, String)]) -> Vec<(String, String)> {
+pub fn fields(plan: &Plan, files: &[Files], options: &[(String, String)]) -> Vec<(String, String)> {
     let mut fields = vec![("version".to_owned(), FORMAT_VERSION.to_string())];
     let mut add = |name: String, value: String| {
         let value = match value.len() {
@@ -137,57 +137,86 @@ pub fn fields(plan: &Plan, files: &[Files], options: &[(PathBuf, String)]) -> Ve
         ("max_length", plan.max_length.to_string()),
         ("truncate", format!("{:?}", plan.truncate)),
         ("unit_bytes", plan.unit_bytes.to_string()),
-        ("clean", json(&plan.clean)),
+        ("clean", json(&placeless(serde_json::to_value(&plan.clean).unwrap_or_default()))),
         ("dedup", json(&without_memory(plan.dedup.as_ref()))),
-        ("augment", json(&plan.augment)),
+        ("augment", json(&plan.augment.clone().map(placeless))),
     ] {
         add(name.to_owned(), value);
     }
-    for (path, digest) in options {
-        add(format!("files[{}]", path.display()), digest.clone());
+    for (name, digest) in options {
+        add(name.clone(), digest.clone());
     }
     fields
 }
 
-/// The digests of the files that options name: block lists, evaluation sets, models, dictionaries and copies.
+/// The digests of the files that options name: block lists, evaluation sets, models, dictionaries and copies, by
+/// the option's name.
 ///
 /// They stand in the plan as lists called `files` or `derived` and texts called `dictionary` or `fasttext`, wherever.
 ///
 /// # Errors
 /// When one can't be read.
-pub fn option_files(plan: &Plan, digests: &mut Digests) -> Result<Vec<(PathBuf, String)>, EngineError> {
-    fn find(value: &Value, found: &mut Vec<PathBuf>) {
-        match value {
-            Value::Array(items) => items.iter().for_each(|item| find(item, found)),
-            Value::Object(fields) => {
-                for (name, value) in fields {
-                    match (name.as_str(), value) {
-                        ("files" | "derived", Value::Array(paths)) => {
-                            found.extend(paths.iter().filter_map(Value::as_str).map(PathBuf::from));
-                        }
-                        ("dictionary" | "fasttext", Value::String(path)) => found.push(path.into()),
-                        _ => find(value, found),
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
+pub fn option_files(plan: &Plan, digests: &mut Digests) -> Result<Vec<(String, String)>, EngineError> {
     let mut named = Vec::new();
-    let clean = serde_json::to_value(&plan.clean)?;
-    [Some(&clean), plan.augment.as_ref()].into_iter().flatten().for_each(|value| find(value, &mut named));
+    let mut clean = serde_json::to_value(&plan.clean)?;
+    let mut augment = plan.augment.clone().unwrap_or_default();
+    for (name, value) in [("clean", &mut clean), ("augment", &mut augment)] {
+        each_path(value, name, &mut |name, path| named.push((name.to_owned(), PathBuf::from(&*path))));
+    }
     let mut files = Vec::new();
-    for path in named {
+    for (name, path) in named {
         if path.is_dir() {
             let entries = fs::read_dir(&path).map_err(EngineError::io(&path))?;
             let mut inside: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
             inside.sort();
-            files.extend(inside.into_iter().filter(|file| file.is_file()));
+            let inside = inside.into_iter().filter(|file| file.is_file());
+            files.extend(inside.map(|file| (format!("{name}/{}", file_name(&file)), file)));
         } else {
-            files.push(path);
+            files.push((name, path));
         }
     }
-    files.into_iter().map(|path| digests.of(&path).map(|found| (path, found.0))).collect()
+    files.into_iter().map(|(name, path)| digests.of(&path).map(|found| (name, found.0))).collect()
+}
+
+/// Visit the paths in options, each with the option's name.
+fn each_path(value: &mut Value, at: &str, visit: &mut dyn FnMut(&str, &mut String)) {
+    match value {
+        Value::Array(items) => {
+            for (number, item) in items.iter_mut().enumerate() {
+                each_path(item, &format!("{at}[{number}]"), visit);
+            }
+        }
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let at = format!("{at}.{name}");
+                match (name.as_str(), value) {
+                    ("files" | "derived", Value::Array(paths)) => {
+                        for (number, path) in paths.iter_mut().enumerate() {
+                            if let Value::String(path) = path {
+                                visit(&format!("{at}[{number}]"), path);
+                            }
+                        }
+                    }
+                    ("dictionary" | "fasttext", Value::String(path)) => visit(&at, path),
+                    (_, value) => each_path(value, &at, visit),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Options without the folders of their files, which stand in the key by content: the same bytes from elsewhere find
+/// the same store. Lists name rows of `files` by the file's name; copies are called after what was asked for.
+fn placeless(mut options: Value) -> Value {
+    each_path(&mut options, "", &mut |name, path| {
+        *path = if name.contains(".derived[") { String::new() } else { file_name(Path::new(&*path)) };
+    });
+    options
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// How much memory finding duplicates may take changes none of them.

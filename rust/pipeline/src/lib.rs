@@ -9,6 +9,7 @@ pub mod check;
 mod dedup;
 pub mod encode;
 pub mod error;
+mod extend;
 pub mod format;
 mod inputs;
 pub mod job;

@@ -15,6 +15,7 @@ use fastft_record::{Books, SourceBooks};
 use crate::dedup;
 use crate::encode::{Encoder, EncoderError};
 use crate::error::EngineError;
+use crate::extend::Extension;
 use crate::job::{Job, Opening};
 use crate::key;
 use crate::lists::{self, LeftOut, Rejected};
@@ -95,7 +96,10 @@ pub fn prepare(
         return Ok(Prepared { folder, key, cached: true, files });
     }
     let tools = Tools::of(&job.plan)?;
-    let opening = job.open()?;
+    let from = match Extension::find(&job)? {
+        Some(extension) => From::Store(Box::new(extension)),
+        None => From::Sources(job.open()?),
+    };
     let stores = job.plan.cache.join("tokens");
     let workplace = Workplace::open(&stores, &key, progress)?;
     if folder.exists() {
@@ -106,18 +110,34 @@ pub fn prepare(
         remove(&folder)?; // damaged: made anew
     }
     let encoder = encoder(&job.plan)?;
-    match make(&job, &opening, WHOLE, tools, &encoder, workplace.folder(), progress) {
-        // the row has to be mended, and what was made of the file as it is helps nobody
-        Err(error @ EngineError::Row { .. }) => {
-            workplace.discard()?;
-            return Err(error);
+    match from {
+        From::Store(extension) => {
+            let manifest = extension.make(&job, &encoder, workplace.folder(), progress)?;
+            write_manifest(workplace.folder(), &manifest)?;
         }
-        made => made?,
-    };
-    gather(&job, &opening, workplace.folder())?;
+        From::Sources(opening) => {
+            match make(&job, &opening, WHOLE, tools, &encoder, workplace.folder(), progress) {
+                // the row has to be mended, and what was made of the file as it is helps nobody
+                Err(error @ EngineError::Row { .. }) => {
+                    workplace.discard()?;
+                    return Err(error);
+                }
+                made => made?,
+            };
+            gather(&job, &opening, workplace.folder())?;
+        }
+    }
     workplace.publish(&folder)?;
     fs::File::open(&stores).and_then(|dir| dir.sync_all()).map_err(EngineError::io(&stores))?;
     Ok(Prepared { folder, key, cached: false, files })
+}
+
+/// What a store is made of.
+enum From {
+    /// The sources.
+    Sources(Opening),
+    /// A store without the copies that were made beforehand.
+    Store(Box<Extension>),
 }
 
 /// Do one shard of the job that `folder` tells of. What is done already is not done again, and told.
