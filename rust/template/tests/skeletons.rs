@@ -63,7 +63,10 @@ const TEXTS: [&str; 22] = [
     "(m.content or 'e')",
     "(m.reasoning_content and m.content)",
 ];
-const CONDITIONS: [&str; 24] = [
+const CONDITIONS: [&str; 27] = [
+    "'' in m.content",
+    "m.content.startswith('')",
+    "m.content == ''",
     "m.role == 'user'",
     "m.role != 'tool'",
     "m.role in ['tool', 'ipython']",
@@ -189,6 +192,8 @@ fn texts_that_a_template_looks_at_are_rendered() {
     assert!(!fills(source, &PLAIN) && fills(source, &PLAIN[..2]));
     for source in [
         "{{ messages | tojson }}",
+        "{% for m in messages %}{% if '' in m.content %}!{% endif %}{{ m.content }}{% endfor %}",
+        "{% for m in messages %}{% if m.content.startswith('') %}!{% endif %}{{ m.content }}{% endfor %}",
         "{{ messages[0] }}",
         "{% for m in messages %}{{ m.content | length }}{% endfor %}",
         "{% for m in messages %}{{ m.content[:2] }}{% endfor %}",

@@ -193,6 +193,7 @@ impl<'a> Walk<'a> {
             (Kind::Text, Kind::None | Kind::Absent) | (Kind::None | Kind::Absent, Kind::Text) => {
                 Ok(Some(false))
             }
+            (Kind::Text, Kind::Plain) if literal(right) == Some("") => Ok(Some(false)),
             (Kind::Text, Kind::Plain) => self.lacks(right),
             (Kind::Plain, Kind::Text) => self.lacks(left),
             _ => Err(Refused),
@@ -242,13 +243,9 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// Take it that texts do not have a literal.
+    /// Take it that texts do not have a literal; of whitespace they may well have some.
     fn lacks(&mut self, value: &Expr<'_>) -> Result<Option<bool>, Refused> {
-        let text = literal(value).ok_or(Refused)?;
-        if text.chars().all(is_space) {
-            // no text is blank, so it is not this one; but it may well hold it
-            return if text.is_empty() { Ok(Some(false)) } else { Err(Refused) };
-        }
+        let text = literal(value).filter(|text| !text.chars().all(is_space)).ok_or(Refused)?;
         self.found.absent.insert(text.to_owned());
         Ok(Some(false))
     }
