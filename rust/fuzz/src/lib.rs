@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use fastft_clean::Duplicates;
 use fastft_pipeline::encode::{EncodeOptions, Encoder};
 use fastft_pipeline::format::Format;
+use fastft_pipeline::json;
 use fastft_pipeline::plan::{Rows, Truncate};
 use fastft_pipeline::units::Input;
 use fastft_pipeline::worker::{self, Progress, Rules};
@@ -130,7 +131,7 @@ fn align(bytes: &[u8], layout: Layout) {
             }
         }
     }
-    let value = std::str::from_utf8(bytes).ok().and_then(|text| worker::parse(text).ok());
+    let value = std::str::from_utf8(bytes).ok().and_then(|text| json::parse(text).ok());
     if let Some(value) = value {
         for wanted in [Rows::Conversation, Rows::Text, Rows::Preference, Rows::Labelled] {
             let _ = Format::guess(&value, wanted);

@@ -13,7 +13,7 @@ mod extend;
 pub mod format;
 mod inputs;
 pub mod job;
-mod json;
+pub mod json;
 pub mod key;
 pub mod lists;
 mod mend;
