@@ -241,6 +241,31 @@ fn data_without_a_document_is_an_error_and_no_endless_search() {
     assert!((0..50).flat_map(|_| documents(&mut one)).all(|document| document.0 % 3 != 1));
 }
 
+proptest! {
+    #[test]
+    fn any_state_goes_on_or_is_told(
+        epochs in (0u64..3, 0u64..3, 0u64..3), given in (0u64..40, 0u64..40), group: u64, turn: u32, mixing in 0usize..4,
+        cursor in (0u64..3, 0u32..4, 0u64..70, 0u32..3),
+    ) {
+        let mut one = stream(&[40, 50, 60], &[0, 1, 2], 3, MIXINGS[mixing], 1);
+        let cursor = Cursor { pass: cursor.0, unit: cursor.1, row: cursor.2, item: cursor.3 };
+        let place = |epoch| Place { epoch, group, credits: vec![1; 3], cursors: vec![cursor; 3] };
+        let lanes = vec![
+            LaneState { place: place(epochs.1), given: given.0 },
+            LaneState { place: place(epochs.2), given: given.1 },
+        ];
+        one.load(State { epoch: epochs.0, turn, lanes });
+        for step in 1..5 {
+            if one.prepare(step, &mut || false).is_err() {
+                break;
+            }
+            let mut seen = 0;
+            let passed = one.take(step, &mut |_, _| seen += 1).unwrap();
+            prop_assert!(passed.windows == seen && seen > 0);
+        }
+    }
+}
+
 #[test]
 fn a_state_at_the_end_of_all_numbers_goes_on_or_is_told() {
     for mixing in MIXINGS {
