@@ -242,7 +242,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=os.environ.get("FASTFT_BENCH_MODEL", "embedded:smollm2-135m"))
     parser.add_argument("--data", type=Path, help="JSONL of {messages}; else rows made from the quickstart's")
-    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="print the JSON that is written to benches/results")
     parser.add_argument("--side", choices=list(SIDES), help=argparse.SUPPRESS)

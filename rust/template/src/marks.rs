@@ -44,10 +44,10 @@ pub fn take(text: &str, marks: Marks) -> (String, Vec<(usize, usize)>) {
     let mut spans = Vec::new();
     let mut open: Vec<usize> = Vec::new();
     let mut done = 0;
-    for (at, mark) in text.match_indices([marks.open, marks.close]) {
+    for (at, opens) in find(text, marks) {
         out.push_str(&text[done..at]);
-        done = at + mark.len();
-        if mark.starts_with(marks.open) {
+        done = at + if opens { marks.open } else { marks.close }.len_utf8();
+        if opens {
             open.push(out.len());
         } else {
             spans.push((open.pop().unwrap_or(out.len()), out.len()));
@@ -57,6 +57,18 @@ pub fn take(text: &str, marks: Marks) -> (String, Vec<(usize, usize)>) {
     spans.extend(open.into_iter().map(|at| (at, at)));
     spans.sort_unstable();
     (out, spans)
+}
+
+/// Where marks stand, in order, and whether they open.
+fn find(text: &str, marks: Marks) -> impl Iterator<Item = (usize, bool)> {
+    let first = |mark: char| mark.encode_utf8(&mut [0; 4]).as_bytes()[0];
+    let kind = move |at: usize| match text[at..].chars().next() {
+        Some(c) if c == marks.open => Some((at, true)),
+        Some(c) if c == marks.close => Some((at, false)),
+        _ => None,
+    };
+    // no byte that begins a character is part of another
+    memchr::memchr2_iter(first(marks.open), first(marks.close), text.as_bytes()).filter_map(kind)
 }
 
 #[cfg(test)]

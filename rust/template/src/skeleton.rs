@@ -4,10 +4,10 @@
 //! same question for a prompt, the same marks) differ in their texts alone. The first of a shape is
 //! rendered with placeholders for its texts; what stands between them serves all others.
 
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use fastft_record::Message;
+use rustc_hash::FxHashMap;
 
 use crate::marks::Marks;
 use crate::printed::{Printed, ROLES, printed};
@@ -51,7 +51,7 @@ pub struct Skeletons {
 
 #[derive(Debug, Default)]
 struct Kept {
-    shapes: HashMap<Vec<u8>, Skeleton>,
+    shapes: FxHashMap<Vec<u8>, Skeleton>,
     bytes: usize,
 }
 

@@ -43,9 +43,9 @@ impl Set {
         Self(TABLE.space.clone())
     }
 
-    /// What `char::is_numeric` says, by which the reference's `Digits` goes.
+    /// What `char::is_numeric` says, by which the reference's `Digits` goes; a test looks behind the last one, too.
     pub fn numeric() -> Self {
-        let ranges = ('\0'..=char::MAX).filter(|c| c.is_numeric()).map(|c| (u32::from(c), u32::from(c) + 1));
+        let ranges = ('\0'..='\u{1ffff}').filter(|c| c.is_numeric()).map(|c| (u32::from(c), u32::from(c) + 1));
         Self::from_ranges(ranges.collect())
     }
 
@@ -109,6 +109,12 @@ mod tests {
     use tokenizers::utils::SysRegex;
 
     use super::*;
+
+    #[test]
+    fn numbers_are_those_of_the_language() {
+        let numeric = Set::numeric();
+        assert!(('\0'..=char::MAX).all(|c| numeric.has(u32::from(c)) == c.is_numeric()));
+    }
 
     #[test]
     fn categories_and_white_space_are_those_of_the_reference_for_every_code_point() {

@@ -8,10 +8,10 @@
 //! Thinking of earlier turns, and sometimes answers, are left out by templates on purpose. They are
 //! lost only where the template does not show them even when their message is the last one.
 
-use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
 use fastft_record::{Code, Conversation, Message, RowError};
+use rustc_hash::FxHashMap;
 use serde_json::{Map, Value};
 
 use super::spans::View;
@@ -22,7 +22,7 @@ const SHAPES: usize = 4096;
 
 /// What is known of shapes.
 #[derive(Default)]
-pub struct Losses(RwLock<HashMap<Vec<u8>, Option<Loss>>>);
+pub struct Losses(RwLock<FxHashMap<Vec<u8>, Option<Loss>>>);
 
 /// The first part of a row that is not printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
