@@ -14,6 +14,7 @@ mod sift;
 mod store;
 mod stream;
 mod template;
+mod tokenizer;
 mod windows;
 
 use pyo3::prelude::*;
@@ -34,5 +35,6 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(windows::pack_lengths, module)?)?;
     module.add_class::<stream::Stream>()?;
     module.add_class::<stream::Taken>()?;
-    template::register(module)
+    template::register(module)?;
+    tokenizer::register(module)
 }

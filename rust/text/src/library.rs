@@ -51,6 +51,25 @@ impl Library {
         self.words.is_some()
     }
 
+    /// The tokens that the tokenizer puts before and behind one text, when it is asked to.
+    ///
+    /// # Errors
+    /// `TextError::Encode` when what it puts around a text depends on the text.
+    pub fn around(&self) -> Result<(Vec<u32>, Vec<u32>), TextError> {
+        let refused = |error: tokenizers::Error| TextError::Encode(error.to_string());
+        let around = |text: &str| -> Result<_, TextError> {
+            let bare = self.inner.encode(text, false).map_err(refused)?;
+            let whole = self.inner.encode(text, true).map_err(refused)?;
+            let (bare, whole) = (bare.get_ids(), whole.get_ids());
+            let begin = whole.windows(bare.len().max(1)).position(|part| part == bare);
+            Ok(begin.map(|at| (whole[..at].to_vec(), whole[at + bare.len()..].to_vec())))
+        };
+        match (around("a")?, around("b c")?) {
+            (Some(one), Some(other)) if one == other => Ok(one),
+            _ => Err(TextError::Encode("what it puts around a text depends on the text".into())),
+        }
+    }
+
     /// The reference's own pipeline, without what its post-processor does to offsets.
     fn reference(&self, mut text: PreTokenizedString) -> Result<Encoding, TextError> {
         let refused = |error: tokenizers::Error| TextError::Encode(error.to_string());

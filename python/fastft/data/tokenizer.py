@@ -1,0 +1,132 @@
+"""A tokenizer by itself: text to ids by the data engine, equal to the `tokenizers` library's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fastft.core.errors import DataError, ModelError
+from fastft.data.engine import engine
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens of several texts, one after the other.
+
+    Attributes:
+        ids: uint32 `[N]`.
+        offsets: uint32 `[N, 2]`, the first byte of each token in its text (as UTF-8) and the one behind its last. Tokens
+            that stand around a text are empty there. Of tokens that share a character, each has the whole character or
+            its own bytes.
+        counts: int64 `[texts]`.
+    """
+
+    ids: NDArray[np.uint32]
+    offsets: NDArray[np.uint32]
+    counts: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def __getitem__(self, index: int) -> NDArray[np.uint32]:
+        """The ids of one text, as a view."""
+        count = len(self)
+        if not -count <= index < count:
+            raise IndexError(f"text {index} of {count}")
+        end = int(self.counts[: index % count + 1].sum())
+        return self.ids[end - int(self.counts[index]) : end]
+
+
+class Tokenizer:
+    """Text to ids and back.
+
+    Args:
+        description: the text of a tokenizer.json.
+
+    Raises:
+        ModelError: it is none, or one whose ids are random.
+    """
+
+    def __init__(self, description: str) -> None:
+        try:
+            self._native = engine().Tokenizer(description)
+        except ValueError as error:
+            raise ModelError(
+                f"the tokenizer can't be used: {error}",
+                hint="give a `tokenizer.json` as the `tokenizers` library writes it",
+                code="model.tokenizer",
+            ) from error
+
+    @property
+    def engine(self) -> str:
+        """What makes the ids: `fastft`, or `tokenizers` for pipelines that fastft has no code of its own for."""
+        return "fastft" if self._native.own else "tokenizers"
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """Ids of one text.
+
+        Args:
+            text: any text; special tokens that stand in it are matched.
+            add_special_tokens: put those around it that the tokenizer does, as transformers does by default.
+        """
+        ids: list[int] = self.encode_batch([text], add_special_tokens=add_special_tokens, threads=1).ids.tolist()
+        return ids
+
+    def encode_batch(
+        self, texts: Iterable[str], *, add_special_tokens: bool = True, threads: int | None = None
+    ) -> Tokens:
+        """Ids of many texts at once.
+
+        Args:
+            texts: the texts.
+            add_special_tokens: see `encode`.
+            threads: how many threads work; by default one a core.
+
+        Raises:
+            DataError: a text can't be tokenized, as one of 4 GiB or one with half of a surrogate pair.
+        """
+        import numpy as np
+
+        texts = list(texts)
+        try:
+            native = self._native.encode(texts, add_special_tokens, threads or 0)
+        except (ValueError, UnicodeEncodeError) as error:
+            raise DataError(f"a text can't be tokenized: {error}", code="data.tokenizer") from error
+        ids, offsets = np.empty(len(native), np.uint32), np.empty((len(native), 2), np.uint32)
+        native.write(ids, offsets.reshape(-1))
+        return Tokens(ids, offsets, np.asarray(native.counts, np.int64))
+
+    def count(
+        self, texts: Iterable[str], *, add_special_tokens: bool = True, threads: int | None = None
+    ) -> NDArray[np.int64]:
+        """Tokens of each text; the arguments are those of `encode_batch`."""
+        return self.encode_batch(texts, add_special_tokens=add_special_tokens, threads=threads).counts
+
+    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
+        """The text of ids.
+
+        Raises:
+            DataError: they can't be decoded.
+        """
+        try:
+            text: str = self._native.decode([int(each) for each in ids], skip_special_tokens)
+        except (ValueError, OverflowError) as error:
+            raise DataError(f"the ids can't be decoded: {error}", code="data.tokenizer") from error
+        return text
+
+    def token_to_id(self, token: str) -> int | None:
+        """The id of a token, None when there is none of this text."""
+        found: int | None = self._native.token_to_id(token)
+        return found
+
+
+def description(source: Any) -> str | None:
+    """The tokenizer.json of a live tokenizer of transformers or `tokenizers`; None for anything else."""
+    backend = getattr(source, "backend_tokenizer", source)
+    write = getattr(backend, "to_str", None)
+    return None if write is None else str(write())

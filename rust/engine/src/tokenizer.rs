@@ -1,0 +1,151 @@
+//! Tokenizers for Python: many texts at once, by all threads, into arrays.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use fastft_text::{Encoding, Library, TextError, Tokenizer as _};
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
+
+use crate::buffer::cells;
+
+/// Texts that a thread takes at a time.
+const CHUNK: usize = 64;
+
+/// Add the classes of this file to the module.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Tokenizer>()?;
+    module.add_class::<Encodings>()
+}
+
+/// A tokenizer.json.
+#[pyclass(frozen, module = "fastft._engine")]
+struct Tokenizer {
+    inner: Library,
+    around: (Vec<u32>, Vec<u32>),
+}
+
+#[pymethods]
+impl Tokenizer {
+    #[new]
+    fn new(py: Python<'_>, json: &str) -> PyResult<Self> {
+        py.detach(|| {
+            let inner = Library::from_json(json)?;
+            let around = inner.around()?;
+            Ok::<_, TextError>(Self { inner, around })
+        })
+        .map_err(invalid)
+    }
+
+    /// Whether texts are tokenized by the engine's own code, not by the `tokenizers` library.
+    #[getter]
+    fn own(&self) -> bool {
+        self.inner.has_words()
+    }
+
+    /// Ids of texts; with `special`, with the tokens that the tokenizer puts around a text. 0 threads are one a core.
+    fn encode(
+        &self,
+        py: Python<'_>,
+        texts: Vec<PyBackedStr>,
+        special: bool,
+        threads: usize,
+    ) -> PyResult<Encodings> {
+        let none = (Vec::new(), Vec::new());
+        let around = if special { &self.around } else { &none };
+        py.detach(|| encode(&self.inner, &texts, around, threads)).map_err(invalid)
+    }
+
+    /// The text of ids.
+    fn decode(&self, py: Python<'_>, ids: Vec<u32>, skip_special_tokens: bool) -> PyResult<String> {
+        py.detach(|| self.inner.decode(&ids, skip_special_tokens)).map_err(invalid)
+    }
+
+    /// The id of a token, if there is one of this text.
+    fn token_to_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+}
+
+/// Tokens of several texts, one after the other.
+#[pyclass(frozen, module = "fastft._engine")]
+struct Encodings {
+    ids: Vec<u32>,
+    offsets: Vec<(u32, u32)>,
+    counts: Vec<usize>,
+}
+
+#[pymethods]
+impl Encodings {
+    /// Tokens of each text.
+    #[getter]
+    fn counts(&self) -> Vec<usize> {
+        self.counts.clone()
+    }
+
+    fn __len__(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Write the ids, and for each its first byte in its text and the one behind, into arrays of that size.
+    fn write(&self, py: Python<'_>, ids: PyBuffer<u32>, offsets: Option<PyBuffer<u32>>) -> PyResult<()> {
+        for (cell, id) in cells(py, &ids, self.ids.len())?.iter().zip(&self.ids) {
+            cell.set(*id);
+        }
+        if let Some(offsets) = offsets {
+            let cells = cells(py, &offsets, self.ids.len() * 2)?;
+            for (cell, at) in cells.iter().zip(self.offsets.iter().flat_map(|&(from, to)| [from, to])) {
+                cell.set(at);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn encode(
+    tokenizer: &Library,
+    texts: &[PyBackedStr],
+    (before, behind): &(Vec<u32>, Vec<u32>),
+    threads: usize,
+) -> Result<Encodings, TextError> {
+    let threads = if threads == 0 { thread::available_parallelism().map_or(1, Into::into) } else { threads };
+    let chunks: Vec<&[PyBackedStr]> = texts.chunks(CHUNK).collect();
+    let next = AtomicUsize::new(0);
+    let done: Mutex<Vec<Option<Vec<Encoding>>>> = Mutex::new(chunks.iter().map(|_| None).collect());
+    let work = || -> Result<(), TextError> {
+        while let index = next.fetch_add(1, Ordering::Relaxed)
+            && let Some(chunk) = chunks.get(index)
+        {
+            let made = chunk.iter().map(|text| tokenizer.encode(text)).collect::<Result<Vec<_>, _>>()?;
+            done.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(made);
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let others: Vec<_> = (1..threads.min(chunks.len())).map(|_| scope.spawn(work)).collect();
+        let mut outcome = work();
+        for other in others {
+            let theirs = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            outcome = outcome.and(theirs);
+        }
+        outcome
+    })?;
+    let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut all = Encodings { ids: Vec::new(), offsets: Vec::new(), counts: Vec::with_capacity(texts.len()) };
+    for (text, encoding) in texts.iter().zip(done.into_iter().flatten().flatten()) {
+        let size = text.len().try_into().map_err(|_| TextError::TooLong(text.len()))?;
+        all.ids.extend(before.iter().chain(&encoding.ids).chain(behind));
+        all.offsets.extend(before.iter().map(|_| (0, 0)));
+        all.offsets.extend(&encoding.offsets);
+        all.offsets.extend(behind.iter().map(|_| (size, size)));
+        all.counts.push(before.len() + encoding.ids.len() + behind.len());
+    }
+    Ok(all)
+}
+
+fn invalid(error: impl ToString) -> PyErr {
+    PyValueError::new_err(error.to_string())
+}

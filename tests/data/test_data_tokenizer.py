@@ -1,0 +1,97 @@
+"""`fastft.tokenizer`: ids, offsets and texts of the `tokenizers` library, by name, by file and from live objects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tokenizers
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fastft
+from fastft.core.errors import DataError, ModelError
+
+FIXTURES = Path(__file__).resolve().parents[1] / "templates" / "fixtures"
+FILES = sorted(FIXTURES.glob("*tokenizer.json"))
+TEXTS = ["", "a", "Hello <|im_end|>\n  12345", "Grüße 你好 🙂\u200d", "x" * 5000, " \r\n\t'll"]
+
+
+def pair(path: Path, around: str | None = None) -> tuple[fastft.data.tokenizer.Tokenizer, tokenizers.Tokenizer]:
+    reference = tokenizers.Tokenizer.from_file(str(path))
+    if around is not None:
+        ids = [(token, reference.token_to_id(token)) for token in {*around.split()} - {"$A"}]
+        reference.post_processor = tokenizers.processors.TemplateProcessing(single=around, special_tokens=ids)
+    return fastft.tokenizer(reference), reference
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_ids_counts_and_texts_are_the_librarys(path: Path) -> None:
+    ours, reference = pair(path)
+    found = ours.encode_batch(TEXTS, threads=2)
+    assert len(found) == len(TEXTS)
+    for index, text in enumerate(TEXTS):
+        ids = reference.encode(text).ids
+        assert ours.encode(text) == ids
+        assert found[index].tolist() == found[index - len(TEXTS)].tolist() == ids
+        assert ours.decode(ids) == reference.decode(ids, skip_special_tokens=False)
+        assert ours.decode(ids, skip_special_tokens=True) == reference.decode(ids)
+    assert ours.count(TEXTS).tolist() == found.counts.tolist() == [len(found[index]) for index in range(len(TEXTS))]
+    with pytest.raises(IndexError, match="text 6 of 6"):
+        found[6]
+
+
+def test_threads_and_many_texts_change_nothing() -> None:
+    ours, reference = pair(FILES[0])
+    texts = [f"{number} {TEXTS[number % len(TEXTS)][:40]}" for number in range(1000)]
+    one, many = ours.encode_batch(texts, threads=1), ours.encode_batch(texts, threads=7)
+    assert np.array_equal(one.ids, many.ids) and np.array_equal(one.offsets, many.offsets)
+    assert one.ids.tolist() == [each for text in texts for each in reference.encode(text).ids]
+    assert len(ours.encode_batch([]).ids) == 0
+
+
+@given(st.lists(st.text(max_size=20), max_size=5))
+def test_offsets_are_bytes_of_the_text(texts: list[str]) -> None:
+    ours, _ = pair(FILES[0])
+    found, at = ours.encode_batch(texts), 0
+    for text, count in zip(texts, found.counts, strict=True):
+        covered = bytearray(len(text.encode()))
+        for begin, end in found.offsets[at : at + int(count)]:
+            covered[begin:end] = b"x" * (end - begin)
+        assert covered == b"x" * len(covered)
+        at += int(count)
+
+
+def test_special_tokens_stand_around_a_text_when_asked_for() -> None:
+    end = "<|im_end|>"
+    ours, reference = pair(FIXTURES / "chatml_tokenizer.json", f"{end} $A {end} {end}")
+    for text in TEXTS:
+        assert ours.encode(text) == reference.encode(text).ids
+        assert ours.encode(text, add_special_tokens=False) == reference.encode(text, add_special_tokens=False).ids
+    assert ours.encode_batch(["ab"]).offsets[[0, -1]].tolist() == [[0, 0], [2, 2]]
+    assert ours.token_to_id(end) == reference.token_to_id(end) and ours.token_to_id("nowhere") is None
+
+
+def test_names_and_files_are_sources_and_the_engine_is_told(tmp_path: Path) -> None:
+    path = FIXTURES / "chatml_tokenizer.json"
+    named, filed = fastft.tokenizer("embedded:smollm2-135m"), fastft.tokenizer(path)
+    assert named.encode("Hello world") == [19556, 905]
+    assert filed.encode("Hello") == tokenizers.Tokenizer.from_file(str(path)).encode("Hello").ids
+    assert named.engine == filed.engine == "fastft"
+    words = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "?": 1}, unk_token="?"))
+    assert fastft.tokenizer(words).engine == "tokenizers" and fastft.tokenizer(words).encode("a") == [0]
+    broken = tmp_path / "tokenizer.json"
+    broken.write_text("{}")
+    with pytest.raises(ModelError, match="can't be used"):
+        fastft.tokenizer(broken)
+    with pytest.raises(ModelError, match="nowhere"):
+        fastft.tokenizer(tmp_path / "nowhere")
+
+
+def test_what_is_no_text_and_no_id_is_told() -> None:
+    ours, _ = pair(FILES[0])
+    with pytest.raises(DataError, match="can't be tokenized"):
+        ours.encode("\ud800")
+    with pytest.raises(DataError, match="can't be decoded"):
+        ours.decode([-1])
