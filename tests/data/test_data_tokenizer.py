@@ -46,7 +46,8 @@ def test_threads_and_many_texts_change_nothing() -> None:
     ours, reference = pair(FILES[0])
     texts = [f"{number} {TEXTS[number % len(TEXTS)][:40]}" for number in range(1000)]
     one, many = ours.encode_batch(texts, threads=1), ours.encode_batch(texts, threads=7)
-    assert np.array_equal(one.ids, many.ids) and np.array_equal(one.offsets, many.offsets)
+    assert np.array_equal(one.ids, many.ids)
+    assert np.array_equal(one.offsets, many.offsets)
     assert one.ids.tolist() == [each for text in texts for each in reference.encode(text).ids]
     assert len(ours.encode_batch([]).ids) == 0
 
@@ -70,7 +71,8 @@ def test_special_tokens_stand_around_a_text_when_asked_for() -> None:
         assert ours.encode(text) == reference.encode(text).ids
         assert ours.encode(text, add_special_tokens=False) == reference.encode(text, add_special_tokens=False).ids
     assert ours.encode_batch(["ab"]).offsets[[0, -1]].tolist() == [[0, 0], [2, 2]]
-    assert ours.token_to_id(end) == reference.token_to_id(end) and ours.token_to_id("nowhere") is None
+    assert ours.token_to_id(end) == reference.token_to_id(end)
+    assert ours.token_to_id("nowhere") is None
 
 
 def test_names_and_files_are_sources_and_the_engine_is_told(tmp_path: Path) -> None:
@@ -80,7 +82,8 @@ def test_names_and_files_are_sources_and_the_engine_is_told(tmp_path: Path) -> N
     assert filed.encode("Hello") == tokenizers.Tokenizer.from_file(str(path)).encode("Hello").ids
     assert named.engine == filed.engine == "fastft"
     words = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "?": 1}, unk_token="?"))
-    assert fastft.tokenizer(words).engine == "tokenizers" and fastft.tokenizer(words).encode("a") == [0]
+    assert fastft.tokenizer(words).engine == "tokenizers"
+    assert fastft.tokenizer(words).encode("a") == [0]
     broken = tmp_path / "tokenizer.json"
     broken.write_text("{}")
     with pytest.raises(ModelError, match="can't be used"):

@@ -29,6 +29,7 @@ struct Tokenizer {
 }
 
 #[pymethods]
+#[allow(clippy::needless_pass_by_value, reason = "pyo3 passes by value")]
 impl Tokenizer {
     #[new]
     fn new(py: Python<'_>, json: &str) -> PyResult<Self> {
@@ -79,6 +80,7 @@ struct Encodings {
 }
 
 #[pymethods]
+#[allow(clippy::needless_pass_by_value, reason = "pyo3 passes by value")]
 impl Encodings {
     /// Tokens of each text.
     #[getter]
@@ -146,6 +148,7 @@ fn encode(
     Ok(all)
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "passed to map_err")]
 fn invalid(error: impl ToString) -> PyErr {
     PyValueError::new_err(error.to_string())
 }

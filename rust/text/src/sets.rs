@@ -45,7 +45,8 @@ impl Set {
 
     /// What `char::is_numeric` says, by which the reference's `Digits` goes; a test looks behind the last one, too.
     pub fn numeric() -> Self {
-        let ranges = ('\0'..='\u{1ffff}').filter(|c| c.is_numeric()).map(|c| (u32::from(c), u32::from(c) + 1));
+        let ranges =
+            ('\0'..='\u{1ffff}').filter(|c| c.is_numeric()).map(|c| (u32::from(c), u32::from(c) + 1));
         Self::from_ranges(ranges.collect())
     }
 
