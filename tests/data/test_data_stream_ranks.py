@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -215,6 +216,24 @@ def test_what_ends_one_rank_ends_all(kitchen: Kitchen, tmp_path: Path) -> None:
     assert own.message in told.message
 
 
+@pytest.mark.parametrize("kind", [MemoryError, BaseException], ids=str)
+def test_an_error_of_any_kind_ends_all_ranks(
+    kitchen: Kitchen, files: list[Path], monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]
+) -> None:
+    def fail(*_: object) -> None:
+        raise kind("no room")
+
+    ranks = Ranks(2, lambda: open_(kitchen, files))
+    native = SimpleNamespace(lacking=ranks.streams[1].native.lacking, make=fail)
+    monkeypatch.setattr(ranks.streams[1], "native", native)
+    with ThreadPoolExecutor(2) as pool:
+        under_way = [pool.submit(feed.next_step) for feed in ranks.feeds]
+        told, own = [each.exception() for each in under_way]
+    assert type(own) is kind
+    assert isinstance(told, DataError)
+    assert (told.message, told.code) == (f"rank 1 can't go on: {kind.__name__}: no room", "internal")
+
+
 def test_the_place_of_one_rank_is_no_place(kitchen: Kitchen, files: list[Path]) -> None:
     ranks = Ranks(2, lambda: open_(kitchen, files))
     ranks.step()
@@ -259,9 +278,10 @@ def test_even_ranks_get_as_many_batches_and_every_window_once(
         assert steps == expected or not stored
 
 
-def test_fewer_windows_than_even_ranks_are_refused(kitchen: Kitchen, tmp_path: Path) -> None:
-    path = write_jsonl(tmp_path / "rows.jsonl", [chat("q", "a")] * 2)
+@pytest.mark.parametrize(("rows", "said"), [(1, "1 window is"), (2, "2 windows are")])
+def test_fewer_windows_than_even_ranks_are_refused(kitchen: Kitchen, tmp_path: Path, rows: int, said: str) -> None:
+    path = write_jsonl(tmp_path / "rows.jsonl", [chat("q", "a")] * rows)
     order = {"packing": "none", "lanes": 1}
     feed = StreamBatches(open_(kitchen, [path], order=order), windows_per_step=3, micro=1, world=3, even=True)
-    with pytest.raises(DataError, match="2 windows are left in this epoch, fewer than the 3 ranks"):
+    with pytest.raises(DataError, match=f"{said} left in this epoch, fewer than the 3 ranks"):
         feed.next_step()

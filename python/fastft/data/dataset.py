@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastft.config.kinds import Batch
 from fastft.core.errors import DataError, ResumeError
+from fastft.core.units import count
 from fastft.data.engine import engine
 
 if TYPE_CHECKING:
@@ -263,6 +264,16 @@ def deal(costs: Sequence[int], places: Sequence[int], world: int) -> list[list[i
         loads[rank] += cost
         shares[rank].append(place)
     return [sorted(share) for share in shares]
+
+
+def too_few(windows: int, world: int) -> DataError:
+    """What is wrong where each rank is to have a window, and an epoch has fewer."""
+    return DataError(
+        f"{count(windows, 'window')} {'is' if windows == 1 else 'are'} left in this epoch, "
+        f"fewer than the {world:,} ranks",
+        hint="use fewer ranks, or lower `data.max_length` so that there are more windows",
+        code="data.empty",
+    )
 
 
 def evaluation_batches(

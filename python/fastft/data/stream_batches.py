@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastft.core.errors import DataError, FastftError, ResumeError
-from fastft.data.dataset import assemble
+from fastft.data.dataset import assemble, too_few
 from fastft.data.ledger import Ledger, News
 from fastft.data.stream import Stream
 
@@ -137,11 +137,7 @@ class StreamBatches:
         native, begin = self._stream.native, self._step * self._windows_per_step
         lanes, over = self._ahead(self._windows_per_step + (self._world - 1 if self._even else 0))
         if self._even and len(lanes) < self._world:
-            raise DataError(
-                f"{len(lanes):,} windows are left in this epoch, fewer than the {self._world:,} ranks",
-                hint="use fewer ranks, or lower `data.max_length` so that there are more windows",
-                code="data.empty",
-            )
+            raise too_few(len(lanes), self._world)
         size = self._size(len(lanes)) if over else self._windows_per_step
         takers = deal(lanes[:size], self._parts, self._world)
         mine = [offset for offset, taker in enumerate(takers) if taker == self._rank]
@@ -169,19 +165,17 @@ class StreamBatches:
 
     def _made(self, lacking: Sequence[tuple[int, int]], exchange: Exchange) -> list[list[int]]:
         """Make the lanes of this rank among these, and learn from the other ranks what they made."""
-        error, known, news = None, [], News()
         try:
             known = self._stream.native.make([each for each in lacking if each[0] % self._parts == self._part])
-        except FastftError as found:
-            error = found
-        if self._rank < self._parts:  # of the ranks that make the same lanes one speaks
-            news = News.of(self._stream)
-        message = {"error": error and [error.message, error.code], "known": known, "news": vars(news)}
-        answers = [json.loads(text) for text in exchange(json.dumps(message).encode())]
-        if error is not None:
-            raise error
+            # of the ranks that make the same lanes one speaks
+            news = News.of(self._stream) if self._rank < self._parts else News()
+            message = json.dumps({"known": known, "news": vars(news)})
+        except BaseException as error:  # whatever it is, the others wait for a word of this rank
+            exchange(json.dumps({"error": _said(error)}).encode())
+            raise
+        answers = [json.loads(text) for text in exchange(message.encode())]
         for rank, answer in enumerate(answers):
-            if answer["error"]:
+            if "error" in answer:
                 message, code = answer["error"]
                 raise DataError(f"rank {rank} can't go on: {message}", code=code)
         speakers = answers[: self._parts]
@@ -231,6 +225,13 @@ class StreamBatches:
 
     def _order(self) -> str:
         return f"{self._stream.fingerprint}-{self._windows_per_step}"
+
+
+def _said(error: BaseException) -> list[str]:
+    """What the other ranks are told of an error: message and code."""
+    if isinstance(error, FastftError):
+        return [error.message, error.code]
+    return [f"{type(error).__name__}: {error}".rstrip(": "), FastftError.default_code]
 
 
 def parts(lanes: int, world: int) -> int:
