@@ -272,6 +272,7 @@ fn account(fate: Fate, place: Place, done: &mut Done) -> Option<Why> {
         }
     };
     books.lengths.add(length);
+    let cut_before = books.cut_tokens;
     let documents = match cut {
         Cut::Dropped => {
             books.drop_row("too_long");
@@ -279,7 +280,6 @@ fn account(fate: Fate, place: Place, done: &mut Done) -> Option<Why> {
         }
         Cut::Whole(documents) => documents,
         Cut::Shortened(documents, tokens) => {
-            books.cut_rows += 1;
             books.cut_tokens += tokens;
             documents
         }
@@ -296,6 +296,8 @@ fn account(fate: Fate, place: Place, done: &mut Done) -> Option<Why> {
         done.books.pieces += 1;
         keep(document, Place { hash, ..place }, done);
     }
+    // a row that was split has lost nothing
+    done.books.cut_rows += u64::from(done.books.cut_tokens > cut_before);
     for (variant, cut) in copies {
         let (Cut::Whole(documents) | Cut::Shortened(documents, _)) = cut else { continue };
         for document in documents.into_iter().filter(|document| truncate::num_targets(document) > 0) {

@@ -43,7 +43,7 @@ pub struct SourceBooks {
     pub notes: BTreeMap<String, u64>,
     /// Documents in the store: more than `used` where long texts were split.
     pub pieces: u64,
-    /// Rows that were cut to `max_length`.
+    /// Rows of which cutting to `max_length` took tokens away; splitting takes none.
     pub cut_rows: u64,
     /// Tokens that cutting took away.
     pub cut_tokens: u64,

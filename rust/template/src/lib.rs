@@ -66,7 +66,7 @@ impl Template {
         if let Some(refused) = refused {
             return Err(TemplateError(refused.to_owned()));
         }
-        let skeletons = Skeletons::new(&source);
+        let skeletons = Skeletons::new(&source, special);
         env.add_template_owned("chat", source).map_err(|error| TemplateError(message(&error)))?;
         Ok(Self { env, special: special.clone(), generation, skeletons })
     }

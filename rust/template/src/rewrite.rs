@@ -26,6 +26,15 @@ const ELIFS: usize = 500;
 /// Tags that read another template, of which there is none. The compiler panics on some of them.
 const OTHERS: [&str; 4] = ["import", "from", "include", "extends"];
 
+/// A block that is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Open {
+    If,
+    Loop,
+    /// What `MiniJinja` panics on when a loop around it is left from there.
+    Within,
+}
+
 /// Rewrite a source; text, comments, raw blocks and strings stay as they are.
 pub fn rewrite(source: &str) -> Rewritten {
     let mut out = String::with_capacity(source.len() + 64);
@@ -33,6 +42,7 @@ pub fn rewrite(source: &str) -> Rewritten {
     let mut raw = false;
     let mut elifs = 0;
     let mut refused = None;
+    let mut open: Vec<Open> = Vec::new();
     let mut rest = source;
     while let Some(at) = tag_begin(rest) {
         let (before, tag) = rest.split_at(at);
@@ -47,7 +57,19 @@ pub fn rewrite(source: &str) -> Rewritten {
             "endraw" => raw = false,
             _ => {}
         }
-        if !raw && words.split(|c| !is_word(c)).next().is_some_and(|first| OTHERS.contains(&first)) {
+        let first = if raw { "" } else { words.split(|c| !is_word(c)).next().unwrap_or_default() };
+        match first {
+            "if" => open.push(Open::If),
+            "for" => open.push(Open::Loop),
+            "with" => open.push(Open::Within),
+            "else" if open.last() == Some(&Open::Loop) => _ = open.pop().map(|_| open.push(Open::Within)),
+            "endif" | "endfor" | "endwith" => _ = open.pop(),
+            "break" | "continue" if open.iter().rfind(|block| **block != Open::If) != Some(&Open::Loop) => {
+                refused = Some("a loop is left from within a `with` block or the `else` of another loop");
+            }
+            _ => {}
+        }
+        if OTHERS.contains(&first) {
             refused = Some("the template reads another one, and a model has only one");
         }
         elifs += usize::from(words.starts_with("elif"));
@@ -239,6 +261,23 @@ mod tests {
             "{% extends.a %}",
         ] {
             assert_eq!(rewrite(source).refused, None, "{source}");
+        }
+    }
+
+    #[test]
+    fn a_loop_is_not_left_from_within_another_block() {
+        for tag in ["break", "- continue -"] {
+            let other = format!(
+                "{{% for m in a %}}{{% for k in m %}}{{% else %}}{{% if k %}}{{%{tag}%}}{{% endif %}}{{% endfor %}}{{% endfor %}}"
+            );
+            assert!(rewrite(&other).refused.is_some(), "{other}");
+            let within =
+                format!("{{% for m in a %}}{{% with x = 1 %}}{{%{tag}%}}{{% endwith %}}{{% endfor %}}");
+            assert!(rewrite(&within).refused.is_some(), "{within}");
+            let inner = format!(
+                "{{% with x = 1 %}}{{% for m in a %}}{{% with %}}{{% endwith %}}{{%{tag}%}}{{% endfor %}}{{% endwith %}}"
+            );
+            assert_eq!(rewrite(&inner).refused, None, "{inner}");
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use fastft_record::Message;
 use rustc_hash::FxHashMap;
 
+use crate::SpecialTokens;
 use crate::marks::Marks;
 use crate::printed::{Printed, ROLES, printed};
 use crate::python::is_space;
@@ -24,8 +25,8 @@ const DIGITS: [char; 2] = ['\u{2fffe}', '\u{2ffff}'];
 /// Whitespace before and behind a placeholder, which shows whether it is stripped.
 const HEAD: char = '\u{2003}';
 const TAIL: char = '\u{2002}';
-/// What no template may have.
-const OURS: [char; 6] = [OPEN, CLOSE, DIGITS[0], DIGITS[1], HEAD, TAIL];
+/// What no template and no special token may have.
+pub const OURS: [char; 6] = [OPEN, CLOSE, DIGITS[0], DIGITS[1], HEAD, TAIL];
 
 /// What is printed of a conversation, in order.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,8 +58,8 @@ struct Kept {
 
 impl Skeletons {
     /// Skeletons of a template, as it is compiled; None where it does more with texts than to print them.
-    pub fn new(source: &str) -> Option<Self> {
-        if source.contains(OURS) {
+    pub fn new(source: &str, special: &SpecialTokens) -> Option<Self> {
+        if source.contains(OURS) || special.iter().any(|(_, token)| token.contains(OURS)) {
             return None;
         }
         printed(source).map(|rules| Self { rules, kept: RwLock::default() })

@@ -39,7 +39,11 @@ fn fills(source: &str, turns: &[(&str, &str)]) -> bool {
     filled.is_some()
 }
 
-const TEXTS: [&str; 22] = [
+const TEXTS: [&str; 26] = [
+    "(x | upper)",
+    "(ns.a | upper)",
+    "(l.previtem.content | upper)",
+    "g()",
     "m.content",
     "m['content']",
     "messages[0].content",
@@ -103,6 +107,7 @@ fn block() -> impl Strategy<Value = String> {
         1 => Just("{{ m.role }}".to_owned()),
         1 => Just(" [a] \n".to_owned()),
         1 => Just("{% set x = none %}".to_owned()),
+        1 => Just("{% set l = loop %}".to_owned()),
         1 => Just("{% continue %}".to_owned()),
         1 => Just("{% break %}".to_owned()),
         1 => Just("{{ raise_exception('no') }}".to_owned()),
@@ -113,6 +118,11 @@ fn block() -> impl Strategy<Value = String> {
             3 => (select(CONDITIONS.to_vec()), many(), many())
                 .prop_map(|(cond, yes, no)| format!("{{% if {cond} %}}{yes}{{% else %}}{no}{{% endif %}}")),
             1 => many().prop_map(|block| format!("{{% set x %}}{block}{{% endset %}}")),
+            1 => many().prop_map(|block| format!("{{% with x = 'a' %}}{block}{{% endwith %}}")),
+            1 => (many(), many())
+                .prop_map(|(block, other)| format!("{{% for x in ['q'] %}}{block}{{% else %}}{other}{{% endfor %}}")),
+            1 => (many(), many())
+                .prop_map(|(block, other)| format!("{{% for m in messages[9:] %}}{block}{{% else %}}{other}{{% endfor %}}")),
             1 => many().prop_map(|block| format!("{{% for m in messages[1:] %}}{block}{{% endfor %}}")),
             1 => many().prop_map(|block| format!("{{% for m in messages | selectattr('role', '==', 'user') %}}{block}{{% endfor %}}")),
             1 => many().prop_map(|block| format!("{{% generation %}}{block}{{% endgeneration %}}")),
@@ -128,14 +138,15 @@ fn turns() -> impl Strategy<Value = Vec<(&'static str, &'static str)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
     #[test]
     fn what_is_put_together_is_what_is_rendered(
         body in prop::collection::vec(block(), 1..5), rows in prop::collection::vec(turns(), 6), prompt: bool,
+        x in select(vec!["''", "messages[0].content", "none"]),
         macro_text in select(vec!["{{ a }}", "{% if a is string %}{{ a }}{% endif %}", "{{ b }}{{ a }}", "{{ x }}{{ a | trim }}"]),
     ) {
         let source = format!(
-            "{{% macro f(a, b='') %}}{macro_text}{{% endmacro %}}{{% set ns = namespace(a='') %}}{{% for m in messages %}}{}{{% endfor %}}{{{{ x }}}}{{{{ ns.a }}}}",
+            "{{% set x = {x} %}}{{% macro f(a, b='') %}}{macro_text}{{% endmacro %}}{{% macro g() %}}{{{{ x | upper }}}}{{% endmacro %}}{{% set ns = namespace(a='') %}}{{% for m in messages %}}{}{{% endfor %}}{{{{ x }}}}{{{{ ns.a }}}}",
             body.concat()
         );
         // a loop can't be left from within a generation block
@@ -192,6 +203,13 @@ fn texts_that_a_template_looks_at_are_rendered() {
     assert!(!fills(source, &PLAIN) && fills(source, &PLAIN[..2]));
     for source in [
         "{{ messages | tojson }}",
+        "{% for m in messages %}{{ m.role }}{% else %}{{ raise_exception('none') }}{% endfor %}{{ messages[0].content | upper }}",
+        "{% set x = messages[0].content %}{% for m in messages %}{% else %}{% set x = '' %}{% endfor %}{{ x | upper }}",
+        "{% set x = messages[0].content %}{% macro f() %}{{ x | upper }}{% endmacro %}{% for x in ['q'] %}{{ f() }}{% endfor %}",
+        "{% set x = messages[0].content %}{% macro f() %}{{ x | upper }}{% endmacro %}{% with x = 'q' %}{{ f() }}{% endwith %}",
+        "{% for m in messages %}{% set l = loop %}{% if l.previtem %}{{ l.previtem.content | upper }}{% endif %}{% endfor %}",
+        "{% for m in messages %}{{ '\\u2003' + m.content.strip() }}|{% endfor %}",
+        "{% for m in messages %}{{ m.content.strip() + '\\u2002' }}|{% endfor %}",
         "{% for m in messages %}{% if '' in m.content %}!{% endif %}{{ m.content }}{% endfor %}",
         "{% for m in messages %}{% if m.content.startswith('') %}!{% endif %}{{ m.content }}{% endfor %}",
         "{{ messages[0] }}",

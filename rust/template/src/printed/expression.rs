@@ -7,23 +7,22 @@ use minijinja::machinery::ast::{
 use super::kind::{Kind, Known, Refused, State};
 use super::{DEPTH, ROLES, Walk};
 use crate::python::is_space;
+use crate::skeleton::OURS;
 
 impl<'a> Walk<'a> {
     /// The kind of an expression's value.
     pub(super) fn value(&mut self, value: &'a Expr<'a>, state: &State) -> Result<Known, Refused> {
         self.step()?;
         match value {
+            // what an escape wrote
+            Expr::Const(constant) if constant.value.as_str().is_some_and(|text| text.contains(OURS)) => {
+                Err(Refused)
+            }
             Expr::Const(constant) if constant.value.is_none() => Ok(Known::NONE),
             Expr::Const(constant) => Ok(Known::test(Some(constant.value.is_true()))),
             Expr::Var(name) if self.macros.contains_key(name.id) => Err(Refused),
-            // special tokens and options are plain, set or not
-            Expr::Var(name) => Ok(state.get(name.id).unwrap_or(Known::PLAIN)),
+            Expr::Var(name) => Ok(state.variable(name.id)),
             Expr::GetAttr(field) => {
-                if let (Expr::Var(name), "previtem" | "nextitem") = (&field.expr, field.name)
-                    && name.id == "loop"
-                {
-                    return Ok(Known::of(Kind::MaybeMessage));
-                }
                 let from = self.value(&field.expr, state)?;
                 if let (Kind::Space, Expr::Var(name)) = (from.kind, &field.expr) {
                     let key = (name.id.to_owned(), field.name.to_owned());
@@ -330,6 +329,7 @@ impl<'a> Walk<'a> {
                 }
                 ("__each" | "__kept", [CallArg::Pos(value)]) => self.value(value, state),
                 ("namespace" | "caller", _) => Err(Refused),
+                (name, _) if state.get(name).is_some() => Err(Refused),
                 (name, args) => match self.macros.get(name).copied() {
                     Some(made) => self.expand(made, args, state),
                     None => self.plain_args(args, state),
@@ -365,6 +365,7 @@ impl<'a> Walk<'a> {
                 };
                 attribute(from.kind, literal(key).ok_or(Refused)?, missing)
             }
+            (Kind::Loop, "cycle", args) => self.plain_args(args, state),
             (kind, "__slice", args) if kind.is_list() => {
                 self.plain_args(args, state)?;
                 Ok(Known::of(Kind::List))
@@ -384,7 +385,7 @@ impl<'a> Walk<'a> {
         if self.depth >= DEPTH {
             return Err(Refused);
         }
-        let mut inside = state.perhaps();
+        let mut inside = State::of_macro();
         let mut given = vec![false; made.args.len()];
         for (position, arg) in args.iter().enumerate() {
             let (index, value) = match arg {
@@ -421,6 +422,8 @@ impl<'a> Walk<'a> {
 /// A field of a value; `missing` where a message has none of that name.
 fn attribute(from: Kind, name: &str, missing: Known) -> Result<Known, Refused> {
     match (from, name) {
+        (Kind::Loop, "previtem" | "nextitem") => Ok(Known::of(Kind::MaybeMessage)),
+        (Kind::Loop, _) => Ok(Known::PLAIN),
         (Kind::Message, "content") => Ok(Known::TEXT),
         (Kind::Message, "role") => Ok(Known { kind: Kind::Role, truth: Some(true) }),
         (Kind::MaybeMessage, "role") => Ok(Known::of(Kind::Role)),

@@ -33,6 +33,8 @@ pub enum Kind {
     List,
     /// A `namespace`.
     Space,
+    /// `loop` of a loop over messages, which has the neighbours of its message.
+    Loop,
     /// One of several of these: only its truth may be asked.
     Any,
     /// What raises an exception instead.
@@ -103,11 +105,18 @@ pub struct State {
     pub printed: Option<Kind>,
     /// Whether no way leads here.
     pub dead: bool,
+    /// Whether names that are not set here may be set elsewhere, as in a macro.
+    open: bool,
 }
 
 impl State {
     pub fn get(&self, name: &str) -> Option<Known> {
         self.variables.get(name).copied()
+    }
+
+    /// What a name stands for; special tokens and options are plain, set or not.
+    pub fn variable(&self, name: &str) -> Known {
+        self.get(name).unwrap_or(if self.open { Known::of(Kind::Any) } else { Known::PLAIN })
     }
 
     pub fn set(&mut self, name: &str, value: Known) {
@@ -139,13 +148,11 @@ impl State {
             (None, None) => None,
             (one, two) => Some(one.unwrap_or(Kind::Absent).or(two.unwrap_or(Kind::Absent))),
         };
-        Self { variables, printed, dead: false }
+        Self { variables, printed, dead: false, open: self.open }
     }
 
-    /// What a macro may see of the variables where it is called.
-    pub fn perhaps(&self) -> Self {
-        let perhaps = |known: &Known| Known::of(known.kind.or(Kind::Plain));
-        let variables = self.variables.iter().map(|(name, known)| (name.clone(), perhaps(known))).collect();
-        Self { variables, printed: None, dead: false }
+    /// What a macro knows but for its arguments: names mean what they meant where it was made.
+    pub fn of_macro() -> Self {
+        Self { open: true, ..Self::default() }
     }
 }

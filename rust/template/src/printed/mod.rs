@@ -169,7 +169,7 @@ impl<'a> Walk<'a> {
                 (kind, target) if kind.is_plain() => plain(target, &mut inside)?,
                 _ => return Err(Refused),
             }
-            inside.set("loop", Known::PLAIN);
+            inside.set("loop", if over.is_list() { Known::of(Kind::Loop) } else { Known::PLAIN });
             if let Some(filter) = &each.filter_expr {
                 self.value(filter, &inside)?;
             }
@@ -184,8 +184,10 @@ impl<'a> Walk<'a> {
             begin = end;
         }
         self.left = outside;
-        *state = begin;
-        self.block(&each.else_body, state)
+        let mut nothing = begin.clone();
+        self.block(&each.else_body, &mut nothing)?;
+        *state = begin.or(&nothing);
+        Ok(())
     }
 
     fn set(&mut self, set: &'a Set<'a>, state: &mut State) -> Result<(), Refused> {
@@ -227,10 +229,10 @@ impl<'a> Walk<'a> {
         self.spaces.insert(key, value);
     }
 
-    /// A value that gets a name: anything but a namespace, which is known by its first one.
+    /// A value that gets a name: anything but a namespace or a `loop`, which are known by their first ones.
     fn kept(&mut self, value: &'a Expr<'a>, state: &State) -> Result<Known, Refused> {
         let value = self.value(value, state)?;
-        if value.kind == Kind::Space { Err(Refused) } else { Ok(value) }
+        if matches!(value.kind, Kind::Space | Kind::Loop) { Err(Refused) } else { Ok(value) }
     }
 
     /// The text that a block prints, kept from being printed, and what holds behind the block.
