@@ -131,6 +131,23 @@ def test_books_name_rules_codes_duplicates_and_cuts(run: Any, tmp_path: Path) ->
     assert 0 < told["trained_tokens"] < told["tokens"]
 
 
+@pytest.mark.parametrize("word", ["prepare", "stats"])
+def test_the_table_of_books_balances_with_duplicates(run: Any, tmp_path: Path, word: str) -> None:
+    rows = [{"instruction": "a", "output": text} for text in ("yes yes", "yes yes", "x", "long enough")]
+    (tmp_path / "mixed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + "broken\n")
+    words = ["--set", "data.train=[{path='mixed.jsonl'}]", "--set", "data.clean={length={min_chars=5}}"]
+
+    def table(*more: str) -> tuple[list[str], str]:
+        lines = run(word, *words, *more)[1].splitlines()
+        at = next(at for at, line in enumerate(lines) if line.startswith("source"))
+        return re.split(r"  +", lines[at]), lines[at + 1]
+
+    header, line = table("--set", "data.dedup={}")
+    assert header == ["source", "format", "read", "used", "set aside", "filtered", "duplicates", "tokens", "trained"]
+    assert re.match(r"mixed +alpaca +5 +2 +1 E_JSON +1 length\.few_chars +1 exact +\d+ +\d+$", line)
+    assert "duplicates" not in table()[0]
+
+
 def test_prepare_says_the_same_to_a_person(run: Any) -> None:
     code, out, err = run("prepare")
     assert code == 0

@@ -13,7 +13,7 @@ from fastft.cli.options import config_argument, json_option, set_option
 if TYPE_CHECKING:
     from fastft.config.load import Loaded
 
-_SET_ASIDE = ("quarantined", "dropped", "filtered")
+_SET_ASIDE = ("quarantined", "dropped", "filtered", "duplicates")
 
 
 @click.command("train")
@@ -81,7 +81,7 @@ def books_table(data: dict[str, Any]) -> str:
     if "sources" not in books:
         return _streamed_table(data)
     formats = {source["name"]: source["format"]["kind"] for source in data["sources"]}
-    header = ["source", "format", "read", "used", "set aside", "dropped", "filtered", "tokens", "trained"]
+    header = ["source", "format", "read", "used", "set aside", "dropped", "filtered", "duplicates", "tokens", "trained"]
     names = [name for name in formats if name in books["sources"]]
     rows = [_books_row(name, formats[name], books["sources"][name]) for name in names]
     if len(rows) > 1:
@@ -104,7 +104,7 @@ def _streamed_table(data: dict[str, Any]) -> str:
 
 
 def _books_row(name: str, kind: str, books: dict[str, Any]) -> list[str]:
-    reasons = [", ".join(f"{count:,} {code}" for code, count in books[part].items()) for part in _SET_ASIDE]
+    reasons = [", ".join(f"{count:,} {code}" for code, count in books.get(part, {}).items()) for part in _SET_ASIDE]
     counts = [f"{books[part]:,}" for part in ("read", "used", "tokens", "trained_tokens")]
     return [name, kind, *counts[:2], *reasons, *counts[2:]]
 
