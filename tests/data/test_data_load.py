@@ -85,17 +85,9 @@ def test_labels_are_the_ids_that_carry_a_loss(kitchen: Kitchen, rows: Path) -> N
         assert found["cu_seqlens"][-1] == found["input_ids"].shape[1]
 
 
-def test_ranks_share_the_batches(kitchen: Kitchen, rows: Path) -> None:
-    alone = [text(batch) for batch in load(kitchen, rows)]
-    parts = [[text(batch) for batch in load(kitchen, rows, rank=rank, world=2)] for rank in range(2)]
-    assert len(parts[0]) == len(parts[1]) == len(alone) // 2
-    left_out = sorted(set(alone) - set(parts[0] + parts[1]))
-    assert sorted(parts[0] + parts[1] + left_out) == sorted(alone)
-
-
 @pytest.mark.parametrize("world", [1, 2, 3, 4])
-@pytest.mark.parametrize("options", MODES[1:], ids=["block", "streaming"])
-def test_ranks_of_the_block_order_get_as_many_batches(
+@pytest.mark.parametrize("options", [*MODES, {"shuffle": "none"}], ids=["global", "block", "streaming", "as it is"])
+def test_ranks_get_as_many_batches_and_every_row_once(
     kitchen: Kitchen, rows: Path, options: dict[str, Any], world: int
 ) -> None:
     def documents(batches: list[dict[str, Any]]) -> list[str]:
@@ -109,8 +101,47 @@ def test_ranks_of_the_block_order_get_as_many_batches(
     assert len({len(part) for part in parts}) == 1
     assert all((batch["labels"] != -100).any() for part in parts for batch in part)
     assert sorted(document for part in parts for document in documents(part)) == sorted(alone)
-    if options.get("shuffle") == "block":
+    if not options.get("streaming"):
         assert len(load(kitchen, rows, options=options, world=world)) == len(parts[0])
+
+
+@pytest.mark.parametrize("windows", [1, 2, 3])
+@pytest.mark.parametrize("world", [2, 3, 4])
+@pytest.mark.parametrize("count", [37, 41])
+def test_the_last_windows_of_the_global_order_go_to_all_ranks(
+    kitchen: Kitchen, tmp_path: Path, count: int, world: int, windows: int
+) -> None:
+    path = write_jsonl(tmp_path / "rows.jsonl", [chat(f"q{n}", "a" * 90) for n in range(count)])
+    more: dict[str, Any] = {"options": {"packing": "none"}, "windows": windows, "world": world, "as_batches": True}
+    ranks = [load(kitchen, path, rank=rank, **more) for rank in range(world)]
+    for _ in range(2):
+        assert all(len(data) == len(ranks[0]) for data in ranks)
+        seen: list[int] = []
+        steps = 0
+        for batches in zip(*ranks, strict=True):
+            steps += 1
+            places = [batch.windows for batch in batches]
+            assert all(0 < len(each) <= max(windows, 2) for each in places)
+            seen += sorted(place for each in places for place in each)
+        assert seen == list(range(count)), "the windows and steps of one process, in their order"
+    assert steps == len(ranks[0])
+    stop = len(ranks[0]) - 1
+    first = iter(load(kitchen, path, rank=1, **more))
+    want = [text(vars(next(first))) for _ in range(stop + 1)][-1]
+    whole, again = load(kitchen, path, rank=1, **more), load(kitchen, path, rank=1, **more)
+    for _ in zip(range(stop), whole, strict=False):
+        pass
+    again.load_state_dict(json.loads(json.dumps(whole.state_dict())))
+    assert [text(vars(batch)) for batch in again] == [want]
+
+
+@pytest.mark.parametrize("options", MODES, ids=["global", "block", "streaming"])
+def test_fewer_windows_than_ranks_are_refused_in_every_order(
+    kitchen: Kitchen, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    path = write_jsonl(tmp_path / "rows.jsonl", [chat(f"q{n}", "a") for n in range(2)])
+    with pytest.raises(DataError, match="2 windows are left in this epoch, fewer than the 3 ranks"):
+        next(iter(load(kitchen, path, options={**options, "packing": "none"}, world=3)))
 
 
 def test_length_is_told_where_it_is_known(kitchen: Kitchen, rows: Path) -> None:

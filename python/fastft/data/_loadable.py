@@ -10,7 +10,6 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from fastft.config.kinds import Batch
 from fastft.core.errors import UnsupportedError
-from fastft.data.dataset import Batches
 
 
 class Feed(Protocol):
@@ -70,31 +69,18 @@ class TrainingData(IterableDataset):  # type: ignore[type-arg]
     Attributes:
         feed: where batches come from.
         known: whether the length of an epoch is exact.
-
-    With `even` (the batches, windows of a whole step, ranks) a last step of fewer windows than ranks is left out.
     """
 
-    def __init__(
-        self,
-        feed: Feed,
-        *,
-        known: bool,
-        convert: Callable[[Batch], Any],
-        even: tuple[Batches, int, int] | None = None,
-    ) -> None:
-        self.feed, self.known, self._convert, self._even = feed, known, convert, even
-        self._seen = 0
+    def __init__(self, feed: Feed, *, known: bool, convert: Callable[[Batch], Any]) -> None:
+        self.feed, self.known, self._convert = feed, known, convert
         self._epoch = 0
 
     def __iter__(self) -> Iterator[Any]:
         _refuse_workers()
         while self.feed.epochs_done <= self._epoch:
-            short = self._is_short()
-            batches = self.feed.next_step()
-            self._seen += 1  # before the batch is handed out: a state that is taken then is behind it
-            for batch in batches if not short else ():
+            for batch in self.feed.next_step():
                 yield self._convert(batch)
-        self._epoch, self._seen = self._epoch + 1, 0
+        self._epoch += 1
 
     def __len__(self) -> int:
         """Batches of this epoch.
@@ -104,22 +90,11 @@ class TrainingData(IterableDataset):  # type: ignore[type-arg]
         """
         if not self.known:
             raise TypeError("a stream has no length that is known; `feed.steps_in_epoch()` estimates one")
-        steps = self.feed.steps_in_epoch(self._epoch)
-        return steps - self._left_over()
-
-    def _is_short(self) -> bool:
-        """Whether the next step is the epoch's last and has fewer windows than there are ranks."""
-        return self._left_over() and self._seen + 1 == self.feed.steps_in_epoch(self._epoch)
-
-    def _left_over(self) -> bool:
-        if self._even is None:
-            return False
-        feed, step, world = self._even
-        return 0 < feed.num_windows % step < world
+        return self.feed.steps_in_epoch(self._epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """The place in the data."""
-        return {"feed": self.feed.state_dict(), "epoch": self._epoch, "seen": self._seen}
+        return {"feed": self.feed.state_dict(), "epoch": self._epoch}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go to a place in the data.
@@ -128,7 +103,7 @@ class TrainingData(IterableDataset):  # type: ignore[type-arg]
             ResumeError: it is in other data, or in another order of it.
         """
         self.feed.load_state_dict(state["feed"])
-        self._epoch, self._seen = int(state["epoch"]), int(state["seen"])
+        self._epoch = int(state["epoch"])
 
 
 class EvaluationData(IterableDataset):  # type: ignore[type-arg]

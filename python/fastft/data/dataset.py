@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from fastft.config.kinds import Batch
 from fastft.core.errors import DataError, ResumeError
-from fastft.core.units import count
 from fastft.data.engine import engine
+from fastft.data.steps import num_steps, step_size, too_few
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -131,6 +131,11 @@ class Batches:
         rank: this process's number.
         world: how many processes share a step.
         shuffle: False keeps the rows' own order in every epoch.
+        even: every rank gets one batch a step, with a window or more: the last two steps of an epoch share their windows
+            where the last has too few for all ranks.
+
+    Raises:
+        DataError: there is no row; with `even`, there are fewer windows than ranks.
     """
 
     def __init__(
@@ -145,23 +150,27 @@ class Batches:
         rank: int = 0,
         world: int = 1,
         shuffle: bool = True,
+        even: bool = False,
     ) -> None:
         if not 0 <= rank < world:
             raise ValueError(f"rank {rank} of {world}")
         self._store, self._max_length, self._packing = store, max_length, packing
         self._windows_per_step, self._micro = windows_per_step, micro
         self._seed, self._rank, self._world, self._shuffle = seed & _SEED_BITS, rank, world, shuffle
-        self._epoch, self._step = 0, 0
+        self._even, self._least = even, world if even else 1
+        self._epoch, self._step, self._begin = 0, 0, 0
         self._planned: tuple[int, Any] | None = None
         # Packed over all rows, every epoch has as many windows; where sources take turns, each has its own number.
-        self._even = packing == "none" or store.mix.get("mixing", "concat") == "concat"
+        self._steady = packing == "none" or store.mix.get("mixing", "concat") == "concat"
         self._counted: dict[int, int] = {}
         if not len(self._windows()):
             raise DataError("there is no row to train on", code="data.empty")
+        if len(self._windows()) < self._least:
+            raise too_few(len(self._windows()), world)
 
     def steps_in_epoch(self, epoch: int = 0) -> int:
         """Optimizer steps of an epoch; the last may be smaller."""
-        if self._even:
+        if self._steady:
             return self._steps(self._windows())
         if epoch not in self._counted:
             here, self._epoch = self._epoch, epoch
@@ -172,7 +181,7 @@ class Batches:
         return self._counted[epoch]
 
     def _steps(self, windows: Any) -> int:
-        return -(-len(windows) // self._windows_per_step)
+        return num_steps(len(windows), self._windows_per_step, self._least)
 
     @property
     def epoch(self) -> float:
@@ -190,22 +199,30 @@ class Batches:
         return len(self._windows())
 
     def next_step(self) -> list[Batch]:
-        """The micro-batches of this rank for the next optimizer step; none on a small last step, perhaps."""
+        """The micro-batches of this rank for the next optimizer step; none on a small last step, perhaps.
+
+        Raises:
+            DataError: with `even`, an epoch has fewer windows than there are ranks.
+        """
         windows = self._windows()
-        begin = self._step * self._windows_per_step
-        places = list(range(begin, min(begin + self._windows_per_step, len(windows))))
+        left = len(windows) - self._begin
+        if left < self._least:
+            raise too_few(left, self._world)
+        end = self._begin + step_size(left, self._windows_per_step, self._least)
+        places = list(range(self._begin, end))
         if self._world > 1:
             places = deal(windows.costs(places), places, self._world)[self._rank]
-        groups = [places[at : at + self._micro] for at in range(0, len(places), self._micro)]
-        batches = [assemble(windows, group) for group in groups]
-        self._step += 1
-        if self._step >= self._steps(windows):
-            self._epoch, self._step = self._epoch + 1, 0
+        micro = len(places) if self._even else self._micro
+        batches = [assemble(windows, places[at : at + micro]) for at in range(0, len(places), micro or 1)]
+        self._step, self._begin = self._step + 1, end
+        if end >= len(windows):
+            self._epoch, self._step, self._begin = self._epoch + 1, 0, 0
         return batches
 
     def state_dict(self) -> dict[str, Any]:
         """The place in the data, and a fingerprint of everything that decides the order."""
-        return {"version": 1, "order": self._fingerprint(), "epoch": self._epoch, "step": self._step}
+        place = {"epoch": self._epoch, "step": self._step, "begin": self._begin}
+        return {"version": 1, "order": self._fingerprint(), **place}
 
     @staticmethod
     def merged(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -225,6 +242,8 @@ class Batches:
                 code="run.resume-data",
             )
         self._epoch, self._step = int(state["epoch"]), int(state["step"])
+        # with `even`, where a step begins depends on the number of ranks
+        self._begin = int(state.get("begin", self._step * self._windows_per_step))
 
     def _fingerprint(self) -> str:
         parts = (
@@ -264,16 +283,6 @@ def deal(costs: Sequence[int], places: Sequence[int], world: int) -> list[list[i
         loads[rank] += cost
         shares[rank].append(place)
     return [sorted(share) for share in shares]
-
-
-def too_few(windows: int, world: int) -> DataError:
-    """What is wrong where each rank is to have a window, and an epoch has fewer."""
-    return DataError(
-        f"{count(windows, 'window')} {'is' if windows == 1 else 'are'} left in this epoch, "
-        f"fewer than the {world:,} ranks",
-        hint="use fewer ranks, or lower `data.max_length` so that there are more windows",
-        code="data.empty",
-    )
 
 
 def evaluation_batches(

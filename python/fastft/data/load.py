@@ -59,11 +59,10 @@ def load(
     """The rows of a config as batches of token ids; they are prepared first, unless `data.streaming` is set.
 
     How long to train is the caller's: `epochs` and `steps` of the config have no effect here. With `world` > 1 every
-    rank gives as many training batches: the last windows of an epoch that are too few for all are left out of it
-    (the trainer, whose ranks share steps, uses them). In the block order, streamed or not, every row is used: where the
-    last step would have too few windows for all ranks, it takes some of the one before, or is joined to it. Nobody tells
-    this process of the others here, so each makes all tokens of a stream and keeps its own (the trainer's ranks share
-    the work). Evaluation batches are dealt in turn, each once.
+    rank gives as many training batches, and every row is used: where the last step of an epoch would have too few
+    windows for all ranks, it takes some of the one before, or is joined to it. Nobody tells this process of the others
+    here, so each makes all tokens of a stream and keeps its own (the trainer's ranks share the work). Evaluation batches
+    are dealt in turn, each once.
 
     Args:
         config: a TOML file, or a config made with `load_config`.
@@ -84,7 +83,8 @@ def load(
     Raises:
         ConfigError: with every problem of the file.
         ValueError: `split`, `windows`, `rank` or `world` is impossible.
-        DataError: nothing is left to train on, or a source can't be used; or there is no evaluation.
+        DataError: nothing is left to train on, or less than a window a rank; or a source can't be used; or there is no
+            evaluation.
     """
     from fastft.data._loadable import EvaluationData, TrainingData, as_tensors
 
@@ -125,15 +125,10 @@ def load(
                 packing=config.data.packing,
                 seed=config.seed if config.data.seed is None else config.data.seed,
                 shuffle=config.data.order != "none",
+                even=True,
                 **share,
             )
-            if feed.num_windows < world:
-                raise DataError(
-                    f"the data fills {feed.num_windows:,} windows, fewer than the {world:,} ranks",
-                    hint="lower `data.max_length`, or use fewer ranks",
-                    code="data.empty",
-                )
-            return TrainingData(feed, known=True, convert=convert, even=(feed, windows * world, world))
+            return TrainingData(feed, known=True, convert=convert)
     if evaluation is None:
         raise DataError(
             "the config has no evaluation", hint="name `data.eval`, or set `eval.fraction`", code="data.no-eval"

@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastft.core.errors import DataError, FastftError, ResumeError
-from fastft.data.dataset import assemble, too_few
+from fastft.data.dataset import assemble
 from fastft.data.ledger import Ledger, News
+from fastft.data.steps import num_steps, step_size, too_few
 from fastft.data.stream import Stream
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class StreamBatches:
             raise ValueError(f"rank {rank} of {world}")
         self._stream, self._windows_per_step, self._micro = stream, windows_per_step, micro
         self._rank, self._world, self._even, self._ledger = rank, world, even, ledger
+        self._least = world if even else 1
         self._parts = 1
         self._exchange: Exchange | None = None
         self._epoch, self._step = 0, 0
@@ -83,24 +85,9 @@ class StreamBatches:
         if not self.known:
             return max(1, round(self.estimate["windows"] / self._windows_per_step))
         if epoch not in self._counted:
-            self._counted[epoch] = self._steps(self._stream.count(epoch) or 0)
+            windows = self._stream.count(epoch) or 0
+            self._counted[epoch] = max(1, num_steps(windows, self._windows_per_step, self._least))
         return self._counted[epoch]
-
-    def _steps(self, windows: int) -> int:
-        steps, left = 0, windows
-        while left > 0:
-            # the last two are not like the others
-            many = max(0, left // self._windows_per_step - 2)
-            steps, left = steps + many, left - many * self._windows_per_step
-            steps, left = steps + 1, left - self._size(left)
-        return max(1, steps)
-
-    def _size(self, left: int) -> int:
-        """Windows of the next step, where an epoch has so many left."""
-        size = min(left, self._windows_per_step)
-        if self._even and 0 < left - size < self._world:
-            return left - self._world if left >= 2 * self._world else left
-        return size
 
     @property
     def estimate(self) -> dict[str, float]:
@@ -135,10 +122,10 @@ class StreamBatches:
                 fewer windows than there are ranks.
         """
         native, begin = self._stream.native, self._step * self._windows_per_step
-        lanes, over = self._ahead(self._windows_per_step + (self._world - 1 if self._even else 0))
+        lanes, over = self._ahead(self._windows_per_step + self._least - 1)
         if self._even and len(lanes) < self._world:
             raise too_few(len(lanes), self._world)
-        size = self._size(len(lanes)) if over else self._windows_per_step
+        size = step_size(len(lanes), self._windows_per_step, self._least) if over else self._windows_per_step
         takers = deal(lanes[:size], self._parts, self._world)
         mine = [offset for offset, taker in enumerate(takers) if taker == self._rank]
         taken, _, over = native.take(size, mine)
