@@ -83,23 +83,6 @@ def test_load_refuses_arguments_that_mean_nothing(options: dict[str, Any], said:
         load({"data": {}})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("world", [2, 3, 4])
-def test_every_rank_gives_as_many_batches(kitchen: Kitchen, tmp_path: Path, world: int) -> None:
-    from fastft.data._loadable import TrainingData
-    from fastft.data.dataset import Batches
-
-    rows = write_jsonl(tmp_path / "a.jsonl", [chat("question", f"answer {n}") for n in range(10)])
-    store = kitchen.prepare(rows).train
-    counts = set()
-    for rank in range(world):
-        feed = Batches(
-            store, max_length=256, packing="none", windows_per_step=world, micro=1, seed=1, rank=rank, world=world
-        )
-        data = TrainingData(feed, known=True, convert=lambda batch: batch, even=(feed, world, world))
-        counts.add((len(data), sum(1 for _ in data), sum(1 for _ in data)))
-    assert counts == {(10 // world,) * 3}
-
-
 def test_control_characters_do_not_reach_the_terminal() -> None:
     assert printable("a\x1b[2Jb\r\n\tc\x9b") == "a\\x1b[2Jb\\x0d\n\tc\\x9b"
 
