@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +71,13 @@ def test_1_a_preview_gives_ids_and_marks(capsys: pytest.CaptureFixture[str]) -> 
     assert [(row["source"], row["row"]) for row in rows] == [("rows", 0), ("rows", 1)]
     for row in rows:
         assert list(row)[:5] == ["source", "row", "text", "ids", "trained"]
-        assert list(row)[5:] == ["changed", "cut", "copy", "dropped", "detail"]
+        assert list(row)[5:] == ["changed", "cut", "copy", "file", "line", "dropped", "detail"]
+        assert row["line"] == row["row"] + 1
+        assert row["file"].endswith("rows.jsonl")
         assert len(row["ids"]) == len(row["trained"])
         assert set(row["trained"]) == {0, 1}
     code, out, _ = run(capsys, "data", "preview", "run.toml", "--rows", "2")
+    assert re.search(r"^rows, .*rows\.jsonl:1\n", out)
     assert ">>0 1<|im_end|>" in out
     assert "tokens, " in out
 
@@ -81,7 +85,12 @@ def test_1_a_preview_gives_ids_and_marks(capsys: pytest.CaptureFixture[str]) -> 
 def test_2_broken_rows_are_told_beside_the_preview(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "data", "preview", "run.toml", "--rows", "30", "--json")
     assert code == 0
-    assert len(out.splitlines()) == 19
+    *good, bad = (json.loads(line) for line in out.splitlines())
+    assert len(good) == 19
+    assert not any("code" in row for row in good)
+    assert bad.pop("reason")
+    assert bad.pop("file").endswith("rows.jsonl")
+    assert bad == {"source": "rows", "row": 19, "line": 20, "path": None, "code": "E_JSON"}
     assert "warning[data.quarantined]: " in err
     assert "rows.jsonl:20" in err
 

@@ -197,7 +197,7 @@ def test_a_place_that_can_not_be_written_is_told(run: Any, tmp_path: Path, words
 def test_preview_shows_what_is_trained(run: Any) -> None:
     code, out, _ = run("preview", "--rows", "1")
     assert code == 0
-    assert "a, row 0" in out
+    assert re.search(r"^a, .*a\.jsonl:1\n", out)
     assert "<|im_start|>user\na0<|im_end|>\n<|im_start|>assistant\n>>o<|im_end|><<" in out
     rows = [json.loads(text) for text in run("preview", "--rows", "2", "--json")[1].splitlines()]
     assert [(row["source"], row["row"]) for row in rows] == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
@@ -219,14 +219,14 @@ def test_preview_says_what_changed_a_row_or_left_it_out(run: Any, tmp_path: Path
         "data.augment=[{kind='characters', rate=0.5, probability=1}]",
     ]
     code, out, err = run("preview", *(part for word in words for part in ("--set", word)))
-    titles = [text for text in out.splitlines() if text.startswith("odd, row")]
+    titles = [text for text in out.splitlines() if text.startswith("odd, ")]
     assert code == 0, err
     assert titles == [
-        "odd, row 0",
-        "odd, row 0, copy 1",
-        "odd, row 1: left out by length.few_chars (3 characters)",
-        "odd, row 2",
-        "odd, row 2, copy 1",
+        "odd, odd.jsonl:1",
+        "odd, odd.jsonl:1, copy 1",
+        "odd, odd.jsonl:2: left out by length.few_chars (3 characters)",
+        "odd, odd.jsonl:3",
+        "odd, odd.jsonl:3, copy 1",
     ]
     assert "user\nRené?<|im_end|>" in out
     assert re.search(r"\d+ tokens, \d+ trained, changed by repair\.mojibake\n", out)
@@ -245,6 +245,9 @@ def test_preview_and_check_name_the_same_place(run: Any, tmp_path: Path) -> None
     place = f"odd.jsonl:1:{checked['path']}: {checked['code']}: {checked['reason']}"
     assert (code, checked["path"]) == (4, "messages[1].role")
     assert f"warning[data.quarantined]: {place}\n" in err
+    (told,) = (json.loads(line) for line in run("preview", *words, "--json")[1].splitlines())
+    names = ("source", "file", "line", "path", "code", "reason")
+    assert told == {"row": 0, **{name: checked[name] for name in names}}
 
 
 def test_the_store_of_prepare_is_what_load_reads(run: Any, project: Path, tmp_path: Path) -> None:

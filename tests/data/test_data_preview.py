@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from data_helpers import Heard, Kitchen, chat, write_jsonl
 
-from fastft.data import PreviewRow, preview
+from fastft.data import PreviewRow, RejectedRow, preview
 from fastft.stages.pretrain import Pretrain
 from fastft.stages.sft import SFT
 
 EXAM = "Which river flows through the old town of the capital of Hungary today?"
 
 
-def shown(kitchen: Kitchen, path: Path, rows: int = 9, heard: Heard | None = None, **options: Any) -> list[PreviewRow]:
+def shown(
+    kitchen: Kitchen,
+    path: Path,
+    rows: int = 9,
+    heard: Heard | None = None,
+    rejected: Callable[[RejectedRow], None] | None = None,
+    **options: Any,
+) -> list[PreviewRow]:
     from fastft.core.events import Bus
 
     stage = Pretrain() if path.suffix == ".txt" else SFT()
     bus = None if heard is None else Bus([heard])
-    return list(
-        preview(kitchen.config(path, **options), stage, kitchen.tokenizer, rows=rows, cache=kitchen.cache, bus=bus)
-    )
+    config, more = kitchen.config(path, **options), {"cache": kitchen.cache, "bus": bus, "rejected": rejected}
+    return list(preview(config, stage, kitchen.tokenizer, rows=rows, **more))
 
 
 @pytest.fixture
@@ -126,7 +133,10 @@ def test_rows_that_are_left_out_count_and_bad_ones_do_not(kitchen: Kitchen, tmp_
     path = write_jsonl(tmp_path / "rows.jsonl", [chat("a", "b") for _ in range(4)])
     path.write_text("broken\n" + path.read_text())
     heard = Heard()
-    found = shown(kitchen, path, rows=2, heard=heard, clean={"length": {"min_chars": 50}})
+    bad: list[RejectedRow] = []
+    found = shown(kitchen, path, rows=2, heard=heard, rejected=bad.append, clean={"length": {"min_chars": 50}})
+    assert [each.place for each in found] == [f"{path}:2", f"{path}:3"]
+    assert [(each.row, each.file, each.line, each.code) for each in bad] == [(0, str(path), 1, "E_JSON")]
     assert [(each.row, each.dropped) for each in found] == [(1, "length.few_chars"), (2, "length.few_chars")]
     assert heard.codes().count("data.quarantined") == 1
     assert json.dumps(found[0].text)

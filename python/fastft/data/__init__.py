@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from fastft.data.check import Finding, check
 from fastft.data.dataset import Batches, TokenStore, evaluation_batches
-from fastft.data.inspect import PreviewRow, preview
+from fastft.data.inspect import PreviewRow, RejectedRow, preview
 from fastft.data.ledger import Ledger
 from fastft.data.load import load
 from fastft.data.objects import source
@@ -35,6 +35,7 @@ __all__ = [
     "Packed",
     "Prepared",
     "PreviewRow",
+    "RejectedRow",
     "Stats",
     "Stream",
     "StreamBatches",

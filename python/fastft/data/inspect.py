@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,8 @@ class PreviewRow:
         changed: names of the repairs and masks that changed the row.
         cut: how many tokens of the row `data.truncate` took away, over all its documents.
         copy: 0 for the row itself, else the number of an altered copy.
+        file: where the row stands.
+        line: 1-based line on which it begins there.
         dropped: the rule that leaves the row out, None when it stays; it is shown as it was then, and nothing of it is
             trained.
         detail: what the rule found.
@@ -47,8 +49,38 @@ class PreviewRow:
     changed: list[str]
     cut: int
     copy: int
+    file: str
+    line: int
     dropped: str | None = None
     detail: str | None = None
+
+    @property
+    def place(self) -> str:
+        """File and line, joined by a colon."""
+        return place(self.file, self.line, None)
+
+
+@dataclass(frozen=True)
+class RejectedRow:
+    """A row that can't be used.
+
+    Attributes:
+        source: the source's name.
+        row: its 0-based number among the rows of its source.
+        file: where it stands.
+        line: 1-based line on which it begins there.
+        path: the JSON path in the row, such as `messages[2].content`; None when it is the row as a whole.
+        code: stable, such as `E_MISSING`.
+        reason: one sentence with what was expected.
+    """
+
+    source: str
+    row: int
+    file: str
+    line: int
+    path: str | None
+    code: str
+    reason: str
 
 
 def preview(
@@ -57,6 +89,7 @@ def preview(
     tokenizer: TokenizerFiles,
     *,
     rows: int,
+    rejected: Callable[[RejectedRow], None] | None = None,
     seed: int = 0,
     config_dir: Path | None = None,
     cache: Path | None = None,
@@ -72,6 +105,7 @@ def preview(
         stage: which tokens carry a loss.
         tokenizer: makes ids.
         rows: how many of each source.
+        rejected: is told each row that can't be used, in the order of the data.
         seed: of the altered copies, when `data.seed` is absent.
         config_dir: where relative paths are looked for when the working directory has no such file.
         cache: folder of what is cached; None is fastft's.
@@ -89,6 +123,12 @@ def preview(
     for row in json.loads(engine().preview(plan.json, rows, plan.fallback)):
         if "code" not in row:
             yield PreviewRow(**{each.name: row[each.name] for each in fields(PreviewRow) if each.name in row})
-        elif bus is not None:
-            where = place(row["file"], row["line"], row.get("at"))
-            bus.emit(Warned("data.quarantined", f"{where}: {row['code']}: {row['reason']}"))
+            continue
+        bad = RejectedRow(
+            row["source"], row["row"], row["file"], row["line"], row.get("at"), row["code"], row["reason"]
+        )
+        if rejected is not None:
+            rejected(bad)
+        if bus is not None:
+            where = place(bad.file, bad.line, bad.path)
+            bus.emit(Warned("data.quarantined", f"{where}: {bad.code}: {bad.reason}"))

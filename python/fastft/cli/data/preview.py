@@ -19,7 +19,7 @@ from fastft.core.events import Bus
 from fastft.core.units import count
 
 if TYPE_CHECKING:
-    from fastft.data.inspect import PreviewRow
+    from fastft.data.inspect import PreviewRow, RejectedRow
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -36,8 +36,9 @@ def command(config: Path, overrides: tuple[str, ...], rows: int, as_json: bool) 
     in training, and altered copies stand behind them. A row that a rule leaves out is named with the rule and shown
     as it was. Duplicates are not looked for: that takes all rows.
 
-    With --json: one object a line with source, row, text, ids, trained (0 or 1 for each id), changed (repairs and
-    masks), cut (tokens taken away), copy (0 for the row itself), dropped (the rule, or null) and detail.
+    With --json: one object a line with source, row (from 0), text, ids, trained (0 or 1 for each id), changed (repairs
+    and masks), cut (tokens taken away), copy (0 for the row itself), file, line (from 1), dropped (the rule, or null)
+    and detail. A row that can't be used is an object with source, row, file, line, path, code and reason.
     """
     from fastft.config.augmentation import EndpointAugmentation
     from fastft.data import preview as preview_rows
@@ -48,12 +49,18 @@ def command(config: Path, overrides: tuple[str, ...], rows: int, as_json: bool) 
     files = tokenizer_files(loaded.config.model)
     decode = _decoder(files.folder)
     options: dict[str, Any] = {"seed": loaded.config.seed, "config_dir": loaded.folder, "bus": Bus([Progress()])}
+    # in the order of the data: those that can't be used stand between the others
+    every: list[PreviewRow | RejectedRow] = []
     with loaded.placing():
-        found = list(preview_rows(data, loaded.config.stage, files, rows=rows, **options))
-    for row in found:
-        if as_json:
-            console.out_json(asdict(row))
-        else:
+        found = []
+        for row in preview_rows(data, loaded.config.stage, files, rows=rows, rejected=every.append, **options):
+            found.append(row)
+            every.append(row)
+    if as_json:
+        for each in every:
+            console.out_json(asdict(each))
+    else:
+        for row in found:
             console.out(console.style(_title(row), "bold" if row.dropped is None else "yellow", console.stdout()))
             console.out(painted(row.ids, row.trained, decode) if row.ids else printable(row.text))
             console.out(console.style(_facts(row, data.truncate), "dim", console.stdout()) + "\n")
@@ -71,7 +78,7 @@ def command(config: Path, overrides: tuple[str, ...], rows: int, as_json: bool) 
 
 def _title(row: PreviewRow) -> str:
     """Which row it is, which copy of it, and the rule that leaves it out."""
-    title = f"{row.source}, row {row.row}" + (f", copy {row.copy}" if row.copy else "")
+    title = f"{row.source}, {printable(row.place)}" + (f", copy {row.copy}" if row.copy else "")
     if row.dropped is None:
         return title
     detail = f" ({printable(row.detail)})" if row.detail else ""
