@@ -20,7 +20,8 @@ const SHOWN: usize = 5;
 struct Differ {
     ours: Library,
     reference: Library,
-    differences: usize,
+    /// Texts of which ids, offsets or the decoded text differ.
+    differences: [usize; 3],
 }
 
 impl Differ {
@@ -30,32 +31,35 @@ impl Differ {
         let offsets = ours.offsets.iter().zip(&theirs.offsets).all(|(our, their)| within(*our, *their, text));
         let decode =
             |library: &Library, encoding: &Encoding| library.decode(&encoding.ids, false).expect("text");
-        if ours.ids != theirs.ids || !offsets || decode(&self.ours, &ours) != decode(&self.reference, &theirs)
-        {
-            self.differ(text, &ours.ids, &theirs.ids);
+        let decoded = decode(&self.ours, &ours) == decode(&self.reference, &theirs);
+        self.enter(text, &ours, &theirs, [ours.ids == theirs.ids, offsets, decoded]);
+    }
+
+    fn enter(&mut self, text: &str, ours: &Encoding, theirs: &Encoding, same: [bool; 3]) {
+        for (count, same) in self.differences.iter_mut().zip(same) {
+            *count += usize::from(!same);
+        }
+        if same != [true; 3] && self.differences.iter().sum::<usize>() <= SHOWN {
+            let text: String = text.chars().take(200).collect();
+            eprintln!("{text:?}: {ours:?}, reference {theirs:?}");
         }
     }
 
-    fn differ(&mut self, text: &str, ours: &[u32], theirs: &[u32]) {
-        self.differences += 1;
-        if self.differences <= SHOWN {
-            let at = ours.iter().zip(theirs).take_while(|(our, their)| our == their).count();
-            let part = |ids: &[u32]| ids[at.min(ids.len())..].iter().take(8).copied().collect::<Vec<_>>();
-            let text: String = text.chars().take(200).collect();
-            eprintln!("{text:?}: from token {at} {:?}, reference {:?}", part(ours), part(theirs));
-        }
+    /// What differs, by kind.
+    fn told(&mut self) -> Value {
+        let [ids, offsets, decoded] = std::mem::take(&mut self.differences);
+        json!({"ids": ids, "offsets": offsets, "decoded": decoded})
     }
 
     /// Compare what `texts` gives, and say how much it was and how much of it differs.
     fn section(&mut self, texts: impl Iterator<Item = String>) -> Value {
         let (mut count, mut bytes) = (0usize, 0usize);
-        self.differences = 0;
         for text in texts {
             count += 1;
             bytes += text.len();
             self.compare(&text);
         }
-        json!({"texts": count, "bytes": bytes, "different": self.differences})
+        json!({"texts": count, "bytes": bytes, "different": self.told()})
     }
 }
 
@@ -75,19 +79,19 @@ fn main() {
     let folder = args.remove(0);
     let json = fs::read_to_string(format!("{folder}/tokenizer.json")).expect("a tokenizer.json");
     let load = || Library::from_json(&json).expect("a tokenizer");
-    let mut differ = Differ { ours: load(), reference: load().without_words(), differences: 0 };
+    let mut differ = Differ { ours: load(), reference: load().without_words(), differences: [0; 3] };
 
     let given = fs::read_to_string(format!("{folder}/reference.jsonl")).unwrap_or_default();
     let rows: Vec<Value> = given.lines().map(|line| serde_json::from_str(line).expect("a row")).collect();
     for row in &rows {
         let text = row["text"].as_str().expect("a text");
         let ids: Vec<u32> = serde_json::from_value(row["ids"].clone()).expect("ids");
-        let ours = differ.ours.encode(text).expect("ids").ids;
-        if ours != ids {
-            differ.differ(text, &ours, &ids);
-        }
+        let ours = differ.ours.encode(text).expect("ids");
+        let theirs = Encoding { ids, offsets: ours.offsets.clone() };
+        let same = ours.ids == theirs.ids;
+        differ.enter(text, &ours, &theirs, [same, true, true]);
     }
-    let given = json!({"texts": rows.len(), "different": differ.differences});
+    let given = json!({"texts": rows.len(), "different": differ.told()});
     let points = differ.section(
         SURROUNDINGS
             .iter()
