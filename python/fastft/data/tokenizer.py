@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fastft.core.errors import DataError, ModelError
@@ -38,8 +39,12 @@ class Tokens:
         count = len(self)
         if not -count <= index < count:
             raise IndexError(f"text {index} of {count}")
-        end = int(self.counts[: index % count + 1].sum())
-        return self.ids[end - int(self.counts[index]) : end]
+        end = self._ends[index]
+        return self.ids[end - self.counts[index] : end]
+
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        return self.counts.cumsum()
 
 
 class Tokenizer:

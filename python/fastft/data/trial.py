@@ -93,7 +93,7 @@ class Trial:
             rest = {name: table for name, table in clean.items() if name in reads}
             tried = trial(rest, augment_plan(self._data.augment, 0, {}, config_dir))
             self._problems += [problem for problem in tried if problem.key not in known]
-        except BaseException as error:
+        except BaseException as error:  # whatever it is, it is raised again in the thread that asked
             self._failed = error
         finally:
             self._quick.set()

@@ -93,15 +93,13 @@ impl Encodings {
     }
 
     /// Write the ids, and for each its first byte in its text and the one behind, into arrays of that size.
-    fn write(&self, py: Python<'_>, ids: PyBuffer<u32>, offsets: Option<PyBuffer<u32>>) -> PyResult<()> {
+    fn write(&self, py: Python<'_>, ids: PyBuffer<u32>, offsets: PyBuffer<u32>) -> PyResult<()> {
         for (cell, id) in cells(py, &ids, self.ids.len())?.iter().zip(&self.ids) {
             cell.set(*id);
         }
-        if let Some(offsets) = offsets {
-            let cells = cells(py, &offsets, self.ids.len() * 2)?;
-            for (cell, at) in cells.iter().zip(self.offsets.iter().flat_map(|&(from, to)| [from, to])) {
-                cell.set(at);
-            }
+        let cells = cells(py, &offsets, self.ids.len() * 2)?;
+        for (cell, at) in cells.iter().zip(self.offsets.iter().flat_map(|&(from, to)| [from, to])) {
+            cell.set(at);
         }
         Ok(())
     }
