@@ -1,4 +1,8 @@
-"""What starting costs: CPU seconds, best of a few, byte code warm as after an installation."""
+"""What starting costs: CPU seconds, best of a few, byte code warm as after an installation.
+
+A machine may be three times slower in one minute than in the next, so the bounds are multiples of what Python, or
+pydantic with one model, costs there and then; on the machine of the first figures they were 0.15 s and 0.4 s.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +15,30 @@ import pytest
 HEAVY = {"torch", "transformers", "peft", "datasets", "matplotlib", "tensorboard", "pandas"}
 
 
-@pytest.mark.parametrize(("words", "limit"), [(("--version",), 0.15), (("--help",), 0.15)])
-def test_the_first_words_come_at_once(fastft: Any, words: tuple[str, ...], limit: float) -> None:
+PYTHON = "pass"
+PYDANTIC = "import pydantic; pydantic.create_model('Model', field=(int, 1))()"
+
+
+def ratio(fastft: Any, words: tuple[str, ...], yardstick: str) -> float:
+    """How many times the CPU seconds of `python -c yardstick` the words cost."""
+    pairs = [(fastft(*words).cpu, fastft.python("-c", yardstick).cpu) for _ in range(6)]
+    ours, theirs = zip(*pairs, strict=True)
+    return float(min(ours) / min(theirs))
+
+
+@pytest.mark.parametrize("words", [("--version",), ("--help",)])
+def test_the_first_words_come_at_once(fastft: Any, words: tuple[str, ...]) -> None:
     assert fastft(*words).code == 0
-    assert min(fastft(*words).cpu for _ in range(5)) < limit
+    assert ratio(fastft, words, PYTHON) < 9
 
 
-def test_six_mistakes_are_told_in_less_than_four_tenths_of_a_second(fastft: Any, root: Path) -> None:
+def test_six_mistakes_are_told_for_little_more_than_pydantic_costs(fastft: Any, root: Path) -> None:
     for name in ("six-mistakes.toml", "rows.jsonl"):
         shutil.copy(root / "tests" / "attacks" / name, fastft.folder)
     answer = fastft("config", "check", "six-mistakes.toml")
     assert answer.code == 3
     assert answer.err == (root / "tests" / "attacks" / "six-mistakes.txt").read_text() + "\n7 problems\n"
-    assert min(fastft("config", "check", "six-mistakes.toml").cpu for _ in range(5)) < 0.4
+    assert ratio(fastft, ("config", "check", "six-mistakes.toml"), PYDANTIC) < 2.5
 
 
 @pytest.mark.parametrize(
