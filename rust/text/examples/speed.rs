@@ -3,9 +3,13 @@
 //!     cargo run --release -p fastft-text --example speed -- tokenizer.json text.jsonl ... [--check]
 
 use std::fs;
+use std::thread;
 use std::time::Instant;
 
 use fastft_text::{Library, Tokenizer};
+
+/// Times that the texts are encoded; the fastest counts.
+const ROUNDS: usize = 5;
 
 fn main() {
     let (flags, names): (Vec<String>, Vec<String>) =
@@ -25,9 +29,16 @@ fn main() {
         })
         .collect();
     let bytes: usize = texts.iter().map(String::len).sum();
-    let begin = cpu_seconds();
-    let tokens: usize = texts.iter().map(|text| ours.encode(text).expect("ids").ids.len()).sum();
-    let seconds = cpu_seconds() - begin;
+    // what words became is kept by thread, so a new thread begins anew
+    let round = || {
+        let begin = cpu_seconds();
+        let tokens: usize = texts.iter().map(|text| ours.encode(text).expect("ids").ids.len()).sum();
+        (cpu_seconds() - begin, tokens)
+    };
+    let rounds: Vec<(f64, usize)> =
+        (0..ROUNDS).map(|_| thread::scope(|scope| scope.spawn(round).join().expect("a round"))).collect();
+    let (seconds, tokens) =
+        rounds.into_iter().min_by(|one, other| one.0.total_cmp(&other.0)).expect("a round");
     #[allow(clippy::cast_precision_loss, reason = "megabytes")]
     let megabytes = bytes as f64 / 1e6;
     println!("{:.2} MB/CPU-s, {tokens} tokens of {megabytes:.1} MB, loaded in {load:?}", megabytes / seconds);

@@ -1,26 +1,17 @@
 //! Byte-level BPE: the bytes of a word to ids, as the reference merges them.
-//!
-//! Of all neighbouring pairs the one that was learnt first is joined, the leftmost of equals, until
-//! none is left. Short words go through arrays, long ones through a heap, so that time grows with
-//! n log n; no word is asked of the reference but one with a byte that the vocabulary lacks.
-
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 
 use rustc_hash::FxHashMap;
 use serde::Deserialize;
 
+use crate::merges::{Merges, NONE};
 use crate::words::byte_chars;
-
-/// No rank, no id, no place.
-const NONE: u32 = u32::MAX;
-/// Words of up to so many bytes are merged in arrays.
-const SHORT: usize = 32;
 
 /// Merges of a byte-level vocabulary.
 pub struct Bpe {
     bytes: [u32; 256],
-    merges: Pairs,
+    /// Whether a byte has no token.
+    lacks: bool,
+    merges: Merges,
     /// Tokens that a whole word is, before any merge; only where the tokenizer says so.
     whole: Option<FxHashMap<Box<[u8]>, u32>>,
     /// Bytes of each token, by id.
@@ -84,9 +75,9 @@ impl Bpe {
         for (token, id) in &vocab {
             lengths[*id as usize] = u32::try_from(token.chars().count()).ok()?;
         }
-        let mut pairs = Pairs::with_room_for(merges.len());
+        let mut triples = Vec::with_capacity(merges.len());
         let mut joined = String::new();
-        for (rank, merge) in (0..).zip(&merges) {
+        for merge in &merges {
             let (left, right) = match merge {
                 Merge::Two(left, right) => (left.as_ref(), right.as_ref()),
                 Merge::One(both) => both.split_once(' ')?,
@@ -94,14 +85,14 @@ impl Bpe {
             joined.clear();
             joined.extend([left, right]);
             let id = |token: &str| vocab.get(token).copied();
-            pairs.insert(id(left)?, id(right)?, rank, id(&joined)?);
+            triples.push([id(left)?, id(right)?, id(&joined)?]);
         }
         let whole = ignore_merges.then(|| {
             let as_bytes =
                 |token: &str| token.chars().map(|c| byte_of.get(&c).copied()).collect::<Option<Box<[u8]>>>();
             vocab.iter().filter_map(|(token, id)| Some((as_bytes(token)?, *id))).collect()
         });
-        Some(Self { bytes, merges: pairs, whole, lengths })
+        Some(Self { bytes, lacks: bytes.contains(&NONE), merges: Merges::new(&triples)?, whole, lengths })
     }
 
     /// Bytes of a token.
@@ -115,113 +106,13 @@ impl Bpe {
             ids.push(*id);
             return true;
         }
-        if word.iter().any(|byte| self.bytes[usize::from(*byte)] == NONE) {
+        if self.lacks && word.iter().any(|byte| self.bytes[usize::from(*byte)] == NONE) {
             return false;
         }
-        if word.len() <= SHORT {
-            self.short(word, ids);
-        } else {
-            self.long(word, ids);
-        }
+        let from = ids.len();
+        ids.extend(word.iter().map(|byte| self.bytes[usize::from(*byte)]));
+        self.merges.join(ids, from);
         true
-    }
-
-    fn short(&self, word: &[u8], ids: &mut Vec<u32>) {
-        let mut tokens = [0; SHORT];
-        let mut pairs = [(NONE, NONE); SHORT];
-        let mut count = word.len();
-        for (token, byte) in tokens.iter_mut().zip(word) {
-            *token = self.bytes[usize::from(*byte)];
-        }
-        for at in 1..count {
-            pairs[at - 1] = self.merges.get(tokens[at - 1], tokens[at]);
-        }
-        while count > 1 {
-            let (mut best, mut rank) = (0, NONE);
-            for (at, pair) in pairs[..count - 1].iter().enumerate() {
-                if pair.0 < rank {
-                    (best, rank) = (at, pair.0);
-                }
-            }
-            if rank == NONE {
-                break;
-            }
-            tokens[best] = pairs[best].1;
-            tokens.copy_within(best + 2..count, best + 1);
-            count -= 1;
-            pairs.copy_within(best + 1..count, best);
-            if best > 0 {
-                pairs[best - 1] = self.merges.get(tokens[best - 1], tokens[best]);
-            }
-            pairs[best] =
-                if best + 1 < count { self.merges.get(tokens[best], tokens[best + 1]) } else { (NONE, NONE) };
-        }
-        ids.extend_from_slice(&tokens[..count]);
-    }
-
-    fn long(&self, word: &[u8], ids: &mut Vec<u32>) {
-        // a token's place is that of its first byte; those joined to one before are NONE
-        let mut tokens: Vec<u32> = word.iter().map(|byte| self.bytes[usize::from(*byte)]).collect();
-        let mut next: Vec<usize> = (1..=word.len()).collect();
-        let mut before: Vec<usize> = (0..word.len()).map(|at| at.wrapping_sub(1)).collect();
-        let mut open = BinaryHeap::with_capacity(word.len());
-        let pair = |tokens: &[u32], left: usize, right: usize| {
-            let (rank, id) = self.merges.get(tokens[left], tokens[right]);
-            (rank != NONE).then_some(Reverse((rank, left, tokens[left], tokens[right], id)))
-        };
-        open.extend((1..word.len()).filter_map(|right| pair(&tokens, right - 1, right)));
-        while let Some(Reverse((_, left, first, second, id))) = open.pop() {
-            let right = next[left];
-            // what was pushed before a merge changed either side
-            if tokens[left] != first || right >= word.len() || tokens[right] != second {
-                continue;
-            }
-            tokens[left] = id;
-            tokens[right] = NONE;
-            next[left] = next[right];
-            if next[left] < word.len() {
-                before[next[left]] = left;
-                open.extend(pair(&tokens, left, next[left]));
-            }
-            if before[left] != usize::MAX {
-                open.extend(pair(&tokens, before[left], left));
-            }
-        }
-        ids.extend(tokens.into_iter().filter(|token| *token != NONE));
-    }
-}
-
-/// What two neighbouring tokens become, and how early it was learnt: a table with open addresses.
-struct Pairs {
-    slots: Vec<(u64, u32, u32)>,
-    shift: u32,
-}
-
-impl Pairs {
-    fn with_room_for(count: usize) -> Self {
-        let size = (count * 2).next_power_of_two().max(16);
-        Self { slots: vec![(u64::MAX, NONE, NONE); size], shift: 64 - size.trailing_zeros() }
-    }
-
-    fn insert(&mut self, left: u32, right: u32, rank: u32, id: u32) {
-        let key = u64::from(left) << 32 | u64::from(right);
-        let slot = self.find(key);
-        self.slots[slot] = (key, rank, id);
-    }
-
-    #[allow(clippy::cast_possible_truncation, reason = "the upper bits, as many as there are slots")]
-    fn find(&self, key: u64) -> usize {
-        let mut slot = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize;
-        while self.slots[slot].0 != key && self.slots[slot].0 != u64::MAX {
-            slot = (slot + 1) & (self.slots.len() - 1);
-        }
-        slot
-    }
-
-    /// Rank and id, both NONE where two tokens stay two.
-    fn get(&self, left: u32, right: u32) -> (u32, u32) {
-        let found = self.slots[self.find(u64::from(left) << 32 | u64::from(right))];
-        (found.1, found.2)
     }
 }
 

@@ -1,66 +1,168 @@
-//! What words become, for those that come again: a table of fixed size for each thread.
+//! What words become, for those that come again: two tables of fixed size for each thread.
+//!
+//! Words of up to 15 bytes that are up to three tokens, which most are, take 32 bytes; those of up to 31 bytes
+//! and six tokens take 64.
 
-/// Slots, 32 bytes each: 4 MB.
-const SLOTS: usize = 1 << 17;
-/// Ids of a word that is kept.
-const IDS: usize = 3;
+use bytemuck::{Pod, Zeroable};
 
-/// Words of up to 15 bytes and their ids; of the words that meet in one place the last two stay.
-pub struct Kept(Vec<Slot>);
+use crate::huge::Table;
 
-#[derive(Clone, Copy)]
-#[repr(align(32))]
-struct Slot {
+/// Slots of either table: 4 MB and 4 MB.
+const SMALL: usize = 1 << 17;
+const LARGE: usize = 1 << 16;
+
+/// Words and their ids; of the words that meet in one place the last two stay.
+pub struct Kept {
+    small: Table<Small>,
+    large: Table<Large>,
+}
+
+/// A word of up to three tokens.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(32))]
+pub struct Small {
     /// The word's bytes, and their number in the last; no word has the key 0.
     key: u128,
-    ids: [u32; IDS],
+    ids: [u32; 3],
+    count: u8,
+    /// Bytes of the first two tokens.
+    lengths: [u8; 2],
+    rest: u8,
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct Large {
+    key: [u128; 2],
+    ids: [u32; 6],
     count: u32,
+    rest: u32,
 }
 
 impl Default for Kept {
     fn default() -> Self {
-        Self(vec![Slot { key: 0, ids: [0; IDS], count: 0 }; SLOTS])
+        Self { small: Table::zeroed(SMALL), large: Table::zeroed(LARGE) }
+    }
+}
+
+impl Small {
+    /// Its ids and where each ends, with the word beginning at `from` and ending at `to`; how many of the three count.
+    #[inline]
+    pub fn tokens(&self, from: u32, to: u32) -> ([u32; 3], [(u32, u32); 3], usize) {
+        let one = from + u32::from(self.lengths[0]);
+        let two = one + u32::from(self.lengths[1]);
+        let ends = match self.count {
+            1 => [(from, to), (0, 0), (0, 0)],
+            2 => [(from, one), (one, to), (0, 0)],
+            _ => [(from, one), (one, two), (two, to)],
+        };
+        (self.ids, ends, usize::from(self.count))
     }
 }
 
 impl Kept {
-    /// The key of a word; None for one that is not kept.
+    /// What is no word's key.
+    pub const NO_KEY: u128 = u128::MAX;
+
+    /// The key of `text[from..to]`, a word of 1 to 15 bytes; None for any other.
     #[inline]
-    pub fn key(word: &[u8]) -> Option<u128> {
-        let length = u8::try_from(word.len()).ok().filter(|length| (1..16).contains(length))?;
-        let mut bytes = [0; 16];
-        bytes[..word.len()].copy_from_slice(word);
-        bytes[15] = length;
-        Some(u128::from_le_bytes(bytes))
+    pub fn key(text: &[u8], from: usize, to: usize) -> Option<u128> {
+        let length = to - from;
+        if length == 0 || length > 15 {
+            return None;
+        }
+        let bytes = match text.get(from..from + 16).and_then(|bytes| bytes.try_into().ok()) {
+            Some(bytes) => bytes,
+            None => padded(&text[from..to]),
+        };
+        Some(u128::from_le_bytes(bytes) & MASKS[length] | (length as u128) << 120)
     }
 
-    /// The ids of a word, if they are there.
+    /// Where the word of a key is, if it is there.
     #[inline]
-    pub fn get(&self, key: u128) -> Option<&[u32]> {
-        let place = place(key);
-        let slot = self.0[place..place + 2].iter().find(|slot| slot.key == key)?;
+    pub const fn place(key: u128) -> usize {
+        place::<SMALL>(mixed(key))
+    }
+
+    /// The ids of a word of up to 15 bytes, if they are there.
+    #[inline]
+    pub fn small(&self, key: u128, place: usize) -> Option<&Small> {
+        self.small.get(place..place + 2)?.iter().find(|slot| slot.key == key)
+    }
+
+    /// Bring a place near: something that depends on what is there.
+    #[inline]
+    pub fn touch(&self, place: usize) -> u8 {
+        self.small[place].count
+    }
+
+    /// The ids of any other word, if they are there.
+    #[inline]
+    pub fn large(&self, word: &[u8]) -> Option<&[u32]> {
+        let key = long_key(word)?;
+        let place = place::<LARGE>(mixed(key[0]) ^ mixed(key[1]).rotate_left(32));
+        let slot = self.large[place..place + 2].iter().find(|slot| slot.key == key)?;
         Some(&slot.ids[..slot.count as usize])
     }
 
-    /// Keep the ids of a word, unless they are too many.
-    pub fn put(&mut self, key: u128, ids: &[u32]) {
-        if ids.len() > IDS {
-            return;
+    /// Keep the ids of a word, and the bytes of each, unless there are too many.
+    #[allow(clippy::cast_possible_truncation, reason = "at most six tokens of at most 31 bytes")]
+    pub fn put(&mut self, word: &[u8], ids: &[u32], length: impl Fn(u32) -> u32) {
+        if let (Some(key), 1..=3) = (Self::key(word, 0, word.len()), ids.len()) {
+            let place = place::<SMALL>(mixed(key));
+            self.small[place + 1] = self.small[place];
+            let slot = &mut self.small[place];
+            (slot.key, slot.count) = (key, ids.len() as u8);
+            slot.ids[..ids.len()].copy_from_slice(ids);
+            for (kept, id) in slot.lengths.iter_mut().zip(ids) {
+                *kept = length(*id) as u8;
+            }
+        } else if let (Some(key), 1..=6) = (long_key(word), ids.len()) {
+            let place = place::<LARGE>(mixed(key[0]) ^ mixed(key[1]).rotate_left(32));
+            self.large[place + 1] = self.large[place];
+            let slot = &mut self.large[place];
+            (slot.key, slot.count) = (key, ids.len() as u32);
+            slot.ids[..ids.len()].copy_from_slice(ids);
         }
-        let place = place(key);
-        self.0[place + 1] = self.0[place];
-        let slot = &mut self.0[place];
-        slot.key = key;
-        slot.ids[..ids.len()].copy_from_slice(ids);
-        slot.count = u32::try_from(ids.len()).unwrap_or(0);
     }
+}
+
+/// Ones for the first bytes.
+const MASKS: [u128; 16] = {
+    let (mut masks, mut at) = ([0; 16], 1);
+    while at < 16 {
+        masks[at] = (1 << (8 * at)) - 1;
+        at += 1;
+    }
+    masks
+};
+
+fn padded(word: &[u8]) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..word.len()].copy_from_slice(word);
+    bytes
+}
+
+/// The key of a word of up to 31 bytes.
+fn long_key(word: &[u8]) -> Option<[u128; 2]> {
+    let length = u8::try_from(word.len()).ok().filter(|length| (1..32).contains(length))?;
+    let mut bytes = [0; 32];
+    bytes[..word.len()].copy_from_slice(word);
+    bytes[31] = length;
+    let (low, high) = bytes.split_at(16);
+    Some([u128::from_le_bytes(low.try_into().ok()?), u128::from_le_bytes(high.try_into().ok()?)])
+}
+
+#[inline]
+#[allow(clippy::cast_possible_truncation, reason = "both halves")]
+const fn mixed(key: u128) -> u64 {
+    (key as u64 ^ ((key >> 64) as u64).rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// The first of a word's two slots.
 #[inline]
-#[allow(clippy::cast_possible_truncation, reason = "both halves, and the upper bits of a product")]
-const fn place(key: u128) -> usize {
-    let mixed = (key as u64 ^ ((key >> 64) as u64).rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+#[allow(clippy::cast_possible_truncation, reason = "the upper bits")]
+const fn place<const SLOTS: usize>(mixed: u64) -> usize {
     (mixed >> (64 - SLOTS.trailing_zeros() + 1)) as usize * 2
 }
 
@@ -68,30 +170,70 @@ const fn place(key: u128) -> usize {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_word_has_its_own_ids_or_none() {
-        let mut kept = Kept::default();
-        let words: Vec<String> = (0..400_000).map(|number| format!("w{number}")).collect();
-        for (number, word) in (0..).zip(&words) {
-            kept.put(Kept::key(word.as_bytes()).unwrap(), &[number, 7][..=(number as usize % 2)]);
-        }
-        let mut found = 0;
-        for (number, word) in (0..).zip(&words) {
-            if let Some(ids) = kept.get(Kept::key(word.as_bytes()).unwrap()) {
-                assert_eq!(ids, &[number, 7][..=(number as usize % 2)]);
-                found += 1;
-            }
-        }
-        assert!(found > SLOTS / 2, "{found}");
+    fn find(kept: &Kept, word: &[u8]) -> Option<Vec<u32>> {
+        let key = Kept::key(word, 0, word.len());
+        let small = key.and_then(|key| kept.small(key, Kept::place(key)));
+        let ids = small.map(|slot| {
+            let (ids, _, count) = slot.tokens(0, 0);
+            ids[..count].to_vec()
+        });
+        ids.or_else(|| kept.large(word).map(<[u32]>::to_vec))
     }
 
     #[test]
-    fn words_that_differ_in_zeros_are_two() {
-        let key = |word: &[u8]| Kept::key(word);
-        assert_ne!(key(b"a"), key(b"a\0"));
-        assert_eq!((key(b""), key(&[1; 16])), (None, None));
+    fn a_word_has_its_own_ids_or_none() {
         let mut kept = Kept::default();
-        kept.put(key(b"a").unwrap(), &[1, 2, 3, 4]);
-        assert_eq!(kept.get(key(b"a").unwrap()), None);
+        let words: Vec<String> = (0..400_000)
+            .map(|number| format!("w{number}{}", ["", " and a longer one"][number % 2]))
+            .collect();
+        let ids = |number: usize| [u32::try_from(number).unwrap(), 7, 8, 9, 10, 11][..=number % 6].to_vec();
+        for (number, word) in words.iter().enumerate() {
+            kept.put(word.as_bytes(), &ids(number), |_| 2);
+        }
+        let mut found = 0;
+        for (number, word) in words.iter().enumerate() {
+            if let Some(kept) = find(&kept, word.as_bytes()) {
+                assert_eq!(kept, ids(number));
+                found += 1;
+            }
+        }
+        assert!(found > LARGE, "{found}");
+    }
+
+    #[test]
+    fn the_tokens_of_a_word_end_where_their_bytes_do() {
+        let mut kept = Kept::default();
+        for (word, ids) in [("abcdefghi", &[4][..]), ("bcdefghi", &[4, 3]), ("cdefghi", &[4, 2, 1])] {
+            kept.put(word.as_bytes(), ids, |id| id);
+        }
+        let tokens = |word: &str| {
+            let key = Kept::key(word.as_bytes(), 0, word.len()).unwrap();
+            let to = 100 + u32::try_from(word.len()).unwrap();
+            let (_, ends, count) = kept.small(key, Kept::place(key)).unwrap().tokens(100, to);
+            ends[..count].to_vec()
+        };
+        assert_eq!(tokens("abcdefghi"), [(100, 109)]);
+        assert_eq!(tokens("bcdefghi"), [(100, 104), (104, 108)]);
+        assert_eq!(tokens("cdefghi"), [(100, 104), (104, 106), (106, 107)]);
+    }
+
+    #[test]
+    fn words_that_differ_in_zeros_are_two_and_long_ones_are_not_kept() {
+        let mut kept = Kept::default();
+        kept.put(b"a", &[1], |_| 1);
+        kept.put(&[b'b'; 32], &[1], |_| 32);
+        kept.put(b"c", &[1, 2, 3, 4, 5, 6, 7], |_| 0);
+        assert_eq!(find(&kept, b"a"), Some(vec![1]));
+        for word in [&b"a\0"[..], &[b'b'; 32], b"c", b""] {
+            assert_eq!(find(&kept, word), None);
+        }
+    }
+
+    #[test]
+    fn a_key_does_not_depend_on_what_stands_behind_the_word() {
+        let text = b"one two three and more behind it";
+        assert_eq!(Kept::key(text, 4, 7), Kept::key(b"two", 0, 3));
+        assert_ne!(Kept::key(text, 4, 7), Some(Kept::NO_KEY));
+        assert_eq!((Kept::key(text, 3, 3), Kept::key(text, 0, 16)), (None, None));
     }
 }

@@ -7,9 +7,11 @@
 mod automaton;
 mod bpe;
 mod control;
+mod huge;
 mod inert;
 mod kept;
 mod library;
+mod merges;
 mod pattern;
 mod sets;
 mod words;

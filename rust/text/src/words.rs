@@ -30,6 +30,8 @@ const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]
 
 /// Tokenizers whose words a thread keeps at a time.
 const MOST_TABLES: usize = 4;
+/// Words that are found before the first of them is looked up.
+const WAITING: usize = 64;
 
 static OWNERS: AtomicU64 = AtomicU64::new(0);
 
@@ -61,8 +63,8 @@ impl Words {
             Some(NormalizerWrapper::NFC(_)) => true,
             Some(_) => return None,
         };
-        let mut stages = Vec::new();
-        if !read_stages(tokenizer.get_pre_tokenizer()?, &mut stages)? {
+        let mut cuts = Vec::new();
+        if !read_cuts(tokenizer.get_pre_tokenizer()?, &mut cuts)? {
             return None;
         }
         let mut tokens: Vec<_> = tokenizer.get_added_tokens_decoder().into_iter().collect();
@@ -86,7 +88,7 @@ impl Words {
         Some(Self {
             owner: OWNERS.fetch_add(1, Ordering::Relaxed),
             nfc,
-            stages,
+            stages: stages(&cuts)?,
             added,
             added_ids: tokens.into_iter().map(|(id, _)| id).collect(),
             bpe: Bpe::from_json(json)?,
@@ -110,7 +112,9 @@ impl Words {
             let mut writer = Writer {
                 words: self,
                 model,
+                text,
                 kept: &mut tables[at].1,
+                waiting: Vec::with_capacity(WAITING),
                 fresh: Vec::new(),
                 out: Encoding::default(),
             };
@@ -119,13 +123,15 @@ impl Words {
             let mut from = 0;
             if let (Some(automaton), true) = (&self.added, added) {
                 for found in automaton.find_iter(text) {
-                    writer.segment(text, from, found.start(), 0)?;
+                    writer.segment(from, found.start(), 0)?;
+                    writer.write()?;
                     writer.out.ids.push(self.added_ids[found.pattern().as_usize()]);
                     writer.out.offsets.push((offset(found.start()), offset(found.end())));
                     from = found.end();
                 }
             }
-            writer.segment(text, from, text.len(), 0)?;
+            writer.segment(from, text.len(), 0)?;
+            writer.write()?;
             Ok(Some(writer.out))
         })
     }
@@ -134,7 +140,10 @@ impl Words {
 struct Writer<'a, M> {
     words: &'a Words,
     model: &'a M,
+    text: &'a str,
     kept: &'a mut Kept,
+    /// Words that were found and not yet written: where each begins and ends.
+    waiting: Vec<(u32, u32)>,
     /// Ids of the word that is being made.
     fresh: Vec<u32>,
     out: Encoding,
@@ -142,15 +151,19 @@ struct Writer<'a, M> {
 
 impl<M: Model> Writer<'_, M> {
     /// Split `text[from..to]` by the stages from `stage` on.
-    fn segment(&mut self, text: &str, from: usize, to: usize, stage: usize) -> Result<(), TextError> {
+    fn segment(&mut self, from: usize, to: usize, stage: usize) -> Result<(), TextError> {
         if from == to {
             return Ok(());
         }
         let words = self.words;
         let Some(splitter) = words.stages.get(stage) else {
-            return self.word(text, from, to);
+            if self.waiting.len() == WAITING {
+                self.write()?;
+            }
+            self.waiting.push((offset(from), offset(to)));
+            return Ok(());
         };
-        let piece = &text[from..to];
+        let piece = &self.text[from..to];
         let mut done = from;
         match splitter {
             Stage::Automaton(automaton) => {
@@ -160,38 +173,77 @@ impl<M: Model> Writer<'_, M> {
                         at += piece[at..].chars().next().map_or(1, char::len_utf8);
                         continue;
                     };
-                    self.segment(text, done, from + at, stage + 1)?;
-                    self.segment(text, from + at, from + end, stage + 1)?;
+                    self.segment(done, from + at, stage + 1)?;
+                    self.segment(from + at, from + end, stage + 1)?;
                     (at, done) = (end, from + end);
                 }
             }
             Stage::Engine(pattern) => {
                 for (begin, end) in pattern.find_iter(piece) {
-                    self.segment(text, done, from + begin, stage + 1)?;
-                    self.segment(text, from + begin, from + end, stage + 1)?;
+                    self.segment(done, from + begin, stage + 1)?;
+                    self.segment(from + begin, from + end, stage + 1)?;
                     done = from + end;
                 }
             }
         }
-        self.segment(text, done, to, stage + 1)
+        self.segment(done, to, stage + 1)
     }
 
-    fn word(&mut self, text: &str, from: usize, to: usize) -> Result<(), TextError> {
-        let word = &text.as_bytes()[from..to];
-        let key = Kept::key(word);
-        if let Some(ids) = key.and_then(|key| self.kept.get(key)) {
+    /// Write the words that wait. Their places in the table are read once before they are looked up, with nothing
+    /// between that depends on what is there, so that the processor waits for many of them at a time.
+    fn write(&mut self) -> Result<(), TextError> {
+        let bytes = self.text.as_bytes();
+        let waiting = std::mem::take(&mut self.waiting);
+        let mut keys = [(Kept::NO_KEY, 0); WAITING];
+        let mut touched = 0;
+        for ((from, to), place) in waiting.iter().zip(&mut keys) {
+            if let Some(key) = Kept::key(bytes, *from as usize, *to as usize) {
+                *place = (key, Kept::place(key));
+                touched |= self.kept.touch(place.1);
+            }
+        }
+        std::hint::black_box(touched);
+        let (mut ids, mut offsets) = ([0; WAITING * 3], [(0, 0); WAITING * 3]);
+        let mut next = 0;
+        while next < waiting.len() {
+            let mut count = 0;
+            let mut missing = None;
+            for ((from, to), (key, place)) in waiting.iter().zip(&keys).skip(next) {
+                next += 1;
+                let Some(slot) = self.kept.small(*key, *place) else {
+                    missing = Some((*from as usize, *to as usize));
+                    break;
+                };
+                let (some, ends, more) = slot.tokens(*from, *to);
+                ids[count..count + 3].copy_from_slice(&some);
+                offsets[count..count + 3].copy_from_slice(&ends);
+                count += more;
+            }
+            self.out.ids.extend_from_slice(&ids[..count]);
+            self.out.offsets.extend_from_slice(&offsets[..count]);
+            if let Some((from, to)) = missing {
+                self.word(from, to)?;
+            }
+        }
+        self.waiting = waiting;
+        self.waiting.clear();
+        Ok(())
+    }
+
+    /// Write a word that the first table doesn't have.
+    fn word(&mut self, from: usize, to: usize) -> Result<(), TextError> {
+        let word = &self.text.as_bytes()[from..to];
+        if let Some(ids) = self.kept.large(word) {
             push(&mut self.out, &self.words.bpe, from, ids);
             return Ok(());
         }
         self.fresh.clear();
         if self.words.bpe.encode(word, &mut self.fresh) {
             push(&mut self.out, &self.words.bpe, from, &self.fresh);
-            if let Some(key) = key {
-                self.kept.put(key, &self.fresh);
-            }
+            self.kept.put(word, &self.fresh, |id| self.words.bpe.length(id));
             return Ok(());
         }
-        for (id, first, last) in self.ask(&text[from..to])? {
+        for (id, first, last) in self.ask(&self.text[from..to])? {
             self.out.ids.push(id);
             self.out.offsets.push((offset(from) + first, offset(from) + last));
         }
@@ -226,46 +278,83 @@ fn push(out: &mut Encoding, bpe: &Bpe, from: usize, ids: &[u32]) {
     }
 }
 
-fn pattern(expression: &str) -> Option<Stage> {
-    match Automaton::of(expression) {
+/// A step of a pre-tokenizer that cuts a text and keeps every character.
+enum Cut {
+    /// Each character of a set is a piece.
+    Alone(Set),
+    /// Each match of an expression is a piece, and what lies between.
+    Expression(String),
+}
+
+/// One after the other, each inside the pieces of the one before.
+fn stages(cuts: &[Cut]) -> Option<Vec<Stage>> {
+    let automaton = |expression: &str| match Automaton::of(expression) {
         Some(automaton) => Some(Stage::Automaton(automaton)),
         None => SysRegex::new(expression).ok().map(Stage::Engine),
+    };
+    let mut stages = Vec::new();
+    let mut rest = cuts;
+    loop {
+        rest = match rest {
+            [] => return Some(stages),
+            [Cut::Alone(set), Cut::Expression(expression), rest @ ..] => {
+                match Automaton::between(set, expression) {
+                    Some(both) => stages.push(Stage::Automaton(both)),
+                    None => stages
+                        .extend([Stage::Automaton(Automaton::one_of(set.clone())?), automaton(expression)?]),
+                }
+                rest
+            }
+            [Cut::Alone(set), rest @ ..] => {
+                stages.push(Stage::Automaton(Automaton::one_of(set.clone())?));
+                rest
+            }
+            [Cut::Expression(expression), rest @ ..] => {
+                stages.push(automaton(expression)?);
+                rest
+            }
+        };
     }
 }
 
-/// Append the stages of a pre-tokenizer; true when it ends in the byte-level mapping.
-fn read_stages(part: &PreTokenizerWrapper, stages: &mut Vec<Stage>) -> Option<bool> {
+/// Append the cuts of a pre-tokenizer; true when it ends in the byte-level mapping.
+fn read_cuts(part: &PreTokenizerWrapper, cuts: &mut Vec<Cut>) -> Option<bool> {
     match part {
         PreTokenizerWrapper::Digits(digits) if digits.individual_digits => {
-            stages.push(Stage::Automaton(Automaton::one_of(Set::numeric())?));
+            cuts.push(Cut::Alone(Set::numeric()));
             Some(false)
         }
         PreTokenizerWrapper::Split(split)
             if !split.invert && matches!(split.behavior, SplitDelimiterBehavior::Isolated) =>
         {
-            stages.push(match &split.pattern {
-                SplitPattern::Regex(expression) => pattern(expression)?,
-                SplitPattern::String(_) => Stage::Engine(split.clone().regex),
+            cuts.push(match &split.pattern {
+                SplitPattern::Regex(expression) => Cut::Expression(expression.clone()),
+                SplitPattern::String(text) => Cut::Expression(escaped(text)),
             });
             Some(false)
         }
         PreTokenizerWrapper::ByteLevel(level) if !level.add_prefix_space => {
             if level.use_regex {
-                stages.push(pattern(GPT2)?);
+                cuts.push(Cut::Expression(GPT2.into()));
             }
             Some(true)
         }
         PreTokenizerWrapper::Sequence(parts) => {
             let (last, rest) = parts.as_ref().split_last()?;
             for part in rest {
-                if read_stages(part, stages)? {
+                if read_cuts(part, cuts)? {
                     return None;
                 }
             }
-            read_stages(last, stages)
+            read_cuts(last, cuts)
         }
         _ => None,
     }
+}
+
+/// The expression that matches a text.
+fn escaped(text: &str) -> String {
+    text.chars().flat_map(|c| c.is_ascii_punctuation().then_some('\\').into_iter().chain([c])).collect()
 }
 
 /// Which character stands for each byte in a byte-level vocabulary.

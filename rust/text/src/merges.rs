@@ -1,0 +1,176 @@
+//! Merges: of all neighbouring pairs the one that was learnt first is joined, the leftmost of equals,
+//! until none is left.
+//!
+//! Short words go through arrays of a fixed size, of which the smallest number is looked for anew after each
+//! merge; long ones through a heap, so that time grows with n log n.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::huge::Table;
+
+/// No rank, no id.
+pub const NONE: u32 = u32::MAX;
+/// Symbols of a word that is merged in arrays: their places fit in the lower bits of a rank.
+const SHORT: usize = 128;
+/// Bits of a place in a short word.
+const PLACE: u32 = 8;
+
+/// Bits of a token in a slot.
+const TOKEN: u32 = 20;
+/// Bits of a rank.
+const RANK: u32 = 24;
+const RANKS: u64 = (1 << RANK) - 1;
+
+/// What two neighbouring tokens become, and how early it was learnt: a table with open addresses, eight bytes a
+/// merge, since a word's merges are looked up all over it.
+pub struct Merges {
+    /// The left token, the right one, the rank; zero is nothing, so ranks here begin with 1.
+    slots: Table<u64>,
+    shift: u32,
+    /// What each merge makes, by rank.
+    made: Vec<u32>,
+}
+
+impl Merges {
+    /// The merges of two tokens into a third, those learnt first in front; None where a number is too large for a slot.
+    /// Of the same two tokens the last merge counts.
+    pub fn new(merges: &[[u32; 3]]) -> Option<Self> {
+        let size = (merges.len() * 3 / 2).next_power_of_two().max(16);
+        let mut table = Self {
+            slots: Table::zeroed(size),
+            shift: 64 - size.trailing_zeros(),
+            made: merges.iter().map(|merge| merge[2]).collect(),
+        };
+        for (rank, [left, right, _]) in (1..).zip(merges) {
+            if left >> TOKEN | right >> TOKEN != 0 || rank > RANKS {
+                return None;
+            }
+            let slot = table.find(pair(*left, *right));
+            table.slots[slot] = pair(*left, *right) | rank;
+        }
+        Some(table)
+    }
+
+    /// The slot of a pair, or the one where it would be.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "the upper bits, as many as there are slots")]
+    fn find(&self, pair: u64) -> usize {
+        let slots: &[u64] = &self.slots;
+        let mut at = ((pair >> RANK).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize;
+        while slots[at] != 0 && (slots[at] ^ pair) > RANKS {
+            at = (at + 1) & (slots.len() - 1);
+        }
+        at
+    }
+
+    /// How early two tokens are merged; NONE where they stay two.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "24 bits")]
+    fn rank(&self, left: u32, right: u32) -> u32 {
+        ((self.slots[self.find(pair(left, right))] & RANKS) as u32).wrapping_sub(1)
+    }
+
+    /// Merge the tokens from `from` on, in place.
+    pub fn join(&self, tokens: &mut Vec<u32>, from: usize) {
+        let kept = match tokens.len() - from {
+            0 | 1 => return,
+            2..=16 => self.short::<16>(&mut tokens[from..]),
+            17..=SHORT => self.short::<SHORT>(&mut tokens[from..]),
+            _ => return self.long(tokens, from),
+        };
+        tokens.truncate(from + kept);
+    }
+
+    /// Merge up to N tokens to the front of the slice; how many are left.
+    #[allow(clippy::cast_possible_truncation, reason = "places are less than 128")]
+    fn short<const N: usize>(&self, tokens: &mut [u32]) -> usize {
+        let count = tokens.len();
+        // a pair at the place of its left token: the rank above, the place below
+        let mut order = [NONE; N];
+        let (mut next, mut before) = ([0_u8; N], [0_u8; N]);
+        let ranked = |left, right, at: usize| match self.rank(left, right) {
+            NONE => NONE,
+            rank => rank << PLACE | at as u32,
+        };
+        for at in 0..count - 1 {
+            order[at] = ranked(tokens[at], tokens[at + 1], at);
+        }
+        for at in 0..count {
+            (next[at], before[at]) = (at as u8 + 1, (at as u8).wrapping_sub(1));
+        }
+        loop {
+            let best = order[..count - 1].iter().fold(NONE, |best, one| best.min(*one));
+            if best == NONE {
+                break;
+            }
+            let left = (best & ((1 << PLACE) - 1)) as usize;
+            let right = usize::from(next[left]);
+            tokens[left] = self.made[(best >> PLACE) as usize];
+            tokens[right] = NONE;
+            order[right] = NONE;
+            let behind = usize::from(next[right]);
+            next[left] = next[right];
+            order[left] = NONE;
+            if behind < count {
+                before[behind] = left as u8;
+                order[left] = ranked(tokens[left], tokens[behind], left);
+            }
+            if left > 0 {
+                let front = usize::from(before[left]);
+                order[front] = ranked(tokens[front], tokens[left], front);
+            }
+        }
+        let mut kept = 0;
+        for at in 0..count {
+            if tokens[at] != NONE {
+                tokens[kept] = tokens[at];
+                kept += 1;
+            }
+        }
+        kept
+    }
+
+    fn long(&self, tokens: &mut Vec<u32>, from: usize) {
+        // a token's place is that of its first symbol; those joined to one before are NONE
+        let word = &mut tokens[from..];
+        let count = word.len();
+        let mut next: Vec<usize> = (1..=count).collect();
+        let mut before: Vec<usize> = (0..count).map(|at| at.wrapping_sub(1)).collect();
+        let pair = |word: &[u32], left: usize, right: usize| {
+            let rank = self.rank(word[left], word[right]);
+            (rank != NONE).then_some(Reverse((rank, left, word[left], word[right])))
+        };
+        let mut open: BinaryHeap<_> =
+            (1..count).filter_map(|right| pair(word, right - 1, right)).collect::<Vec<_>>().into();
+        while let Some(Reverse((rank, left, first, second))) = open.pop() {
+            let right = next[left];
+            // what was pushed before a merge changed either side
+            if word[left] != first || right >= count || word[right] != second {
+                continue;
+            }
+            word[left] = self.made[rank as usize];
+            word[right] = NONE;
+            next[left] = next[right];
+            if next[left] < count {
+                before[next[left]] = left;
+                open.extend(pair(word, left, next[left]));
+            }
+            if before[left] != usize::MAX {
+                open.extend(pair(word, before[left], left));
+            }
+        }
+        let mut kept = from;
+        for at in from..tokens.len() {
+            if tokens[at] != NONE {
+                tokens[kept] = tokens[at];
+                kept += 1;
+            }
+        }
+        tokens.truncate(kept);
+    }
+}
+
+const fn pair(left: u32, right: u32) -> u64 {
+    (left as u64) << (TOKEN + RANK) | (right as u64) << RANK
+}
