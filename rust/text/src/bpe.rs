@@ -12,6 +12,8 @@ pub struct Bpe {
     /// Whether a byte has no token.
     lacks: bool,
     merges: Merges,
+    /// How early two bytes are merged.
+    first: Vec<u32>,
     /// Tokens that a whole word is, before any merge; only where the tokenizer says so.
     whole: Option<FxHashMap<Box<[u8]>, u32>>,
     /// Bytes of each token, by id.
@@ -92,7 +94,12 @@ impl Bpe {
                 |token: &str| token.chars().map(|c| byte_of.get(&c).copied()).collect::<Option<Box<[u8]>>>();
             vocab.iter().filter_map(|(token, id)| Some((as_bytes(token)?, *id))).collect()
         });
-        Some(Self { bytes, lacks: bytes.contains(&NONE), merges: Merges::new(&triples)?, whole, lengths })
+        let merges = Merges::new(&triples)?;
+        let pairs = bytes.iter().flat_map(|left| bytes.iter().map(|right| (*left, *right)));
+        let known =
+            |(left, right)| if left == NONE || right == NONE { NONE } else { merges.rank(left, right) };
+        let first = pairs.map(known).collect();
+        Some(Self { bytes, lacks: bytes.contains(&NONE), merges, first, whole, lengths })
     }
 
     /// Bytes of a token.
@@ -111,7 +118,7 @@ impl Bpe {
         }
         let from = ids.len();
         ids.extend(word.iter().map(|byte| self.bytes[usize::from(*byte)]));
-        self.merges.join(ids, from);
+        self.merges.join(ids, from, |at| self.first[usize::from(word[at]) << 8 | usize::from(word[at + 1])]);
         true
     }
 }

@@ -15,7 +15,8 @@ fn inert_only(text: &str) -> bool {
     text.is_ascii() || text.chars().all(inert)
 }
 
-fn inert(c: char) -> bool {
+/// Whether a character is in one of the blocks of such characters.
+pub fn inert(c: char) -> bool {
     matches!(u32::from(c),
         0..=0x2FF               // Latin with its marks composed; no combining marks
         | 0x0400..=0x0482       // Cyrillic

@@ -12,6 +12,7 @@ mod inert;
 mod kept;
 mod library;
 mod merges;
+mod normal;
 mod pattern;
 mod sets;
 mod words;

@@ -92,10 +92,8 @@ fn fits(text: &str) -> Result<(), TextError> {
 impl Tokenizer for Library {
     fn encode(&self, text: &str) -> Result<Encoding, TextError> {
         fits(text)?;
-        if let Some(words) = &self.words
-            && let Some(encoding) = words.encode(self.inner.get_model(), text, true)?
-        {
-            return Ok(encoding);
+        if let Some(words) = &self.words {
+            return words.encode(self.inner.get_model(), text, true);
         }
         let vocabulary = self.inner.get_added_vocabulary();
         self.reference(vocabulary.extract_and_normalize(self.inner.get_normalizer(), text))
@@ -103,10 +101,8 @@ impl Tokenizer for Library {
 
     fn encode_plain(&self, text: &str) -> Result<Encoding, TextError> {
         fits(text)?;
-        if let Some(words) = &self.words
-            && let Some(encoding) = words.encode(self.inner.get_model(), text, false)?
-        {
-            return Ok(encoding);
+        if let Some(words) = &self.words {
+            return words.encode(self.inner.get_model(), text, false);
         }
         let mut normalized = NormalizedString::from(text);
         let form: Option<&NormalizerWrapper> = self.inner.get_normalizer();

@@ -67,16 +67,17 @@ impl Merges {
     /// How early two tokens are merged; NONE where they stay two.
     #[inline]
     #[allow(clippy::cast_possible_truncation, reason = "24 bits")]
-    fn rank(&self, left: u32, right: u32) -> u32 {
+    pub fn rank(&self, left: u32, right: u32) -> u32 {
         ((self.slots[self.find(pair(left, right))] & RANKS) as u32).wrapping_sub(1)
     }
 
-    /// Merge the tokens from `from` on, in place.
-    pub fn join(&self, tokens: &mut Vec<u32>, from: usize) {
+    /// Merge the tokens from `from` on, in place; `first` is the rank of the pair that begins at a place, before
+    /// anything is merged.
+    pub fn join(&self, tokens: &mut Vec<u32>, from: usize, first: impl Fn(usize) -> u32) {
         let kept = match tokens.len() - from {
             0 | 1 => return,
-            2..=16 => self.short::<16>(&mut tokens[from..]),
-            17..=SHORT => self.short::<SHORT>(&mut tokens[from..]),
+            2..=16 => self.short::<16>(&mut tokens[from..], first),
+            17..=SHORT => self.short::<SHORT>(&mut tokens[from..], first),
             _ => return self.long(tokens, from),
         };
         tokens.truncate(from + kept);
@@ -84,17 +85,15 @@ impl Merges {
 
     /// Merge up to N tokens to the front of the slice; how many are left.
     #[allow(clippy::cast_possible_truncation, reason = "places are less than 128")]
-    fn short<const N: usize>(&self, tokens: &mut [u32]) -> usize {
+    fn short<const N: usize>(&self, tokens: &mut [u32], first: impl Fn(usize) -> u32) -> usize {
         let count = tokens.len();
         // a pair at the place of its left token: the rank above, the place below
         let mut order = [NONE; N];
         let (mut next, mut before) = ([0_u8; N], [0_u8; N]);
-        let ranked = |left, right, at: usize| match self.rank(left, right) {
-            NONE => NONE,
-            rank => rank << PLACE | at as u32,
-        };
-        for at in 0..count - 1 {
-            order[at] = ranked(tokens[at], tokens[at + 1], at);
+        let ordered = |rank, at: usize| if rank == NONE { NONE } else { rank << PLACE | at as u32 };
+        let ranked = |left, right, at| ordered(self.rank(left, right), at);
+        for (at, order) in order[..count - 1].iter_mut().enumerate() {
+            *order = ordered(first(at), at);
         }
         for at in 0..count {
             (next[at], before[at]) = (at as u8 + 1, (at as u8).wrapping_sub(1));

@@ -22,6 +22,7 @@ use crate::automaton::Automaton;
 use crate::bpe::Bpe;
 use crate::inert::is_nfc;
 use crate::kept::Kept;
+use crate::normal::Normal;
 use crate::sets::Set;
 use crate::{Encoding, TextError};
 
@@ -96,11 +97,37 @@ impl Words {
         })
     }
 
-    /// Encode a text; None when the reference has to.
-    pub fn encode(&self, model: &impl Model, text: &str, added: bool) -> Result<Option<Encoding>, TextError> {
-        if self.nfc && !is_nfc(text) {
-            return Ok(None);
+    /// Encode a text, added tokens in it or not.
+    pub fn encode(&self, model: &impl Model, text: &str, added: bool) -> Result<Encoding, TextError> {
+        let matches = self.added.iter().filter(|_| added).flat_map(|automaton| automaton.find_iter(text));
+        let tokens =
+            matches.map(|found| (found.start(), found.end(), self.added_ids[found.pattern().as_usize()]));
+        if !self.nfc || is_nfc(text) {
+            return self.encode_normal(model, text, tokens);
         }
+        let (mut normal, mut marks, mut from) = (Normal::default(), Vec::new(), 0);
+        for (begin, end, id) in tokens {
+            normal.normalize(text, from, begin);
+            let at = normal.text.len();
+            normal.copy(text, begin, end);
+            marks.push((at, normal.text.len(), id));
+            from = end;
+        }
+        normal.normalize(text, from, text.len());
+        let mut encoding = self.encode_normal(model, &normal.text, marks.into_iter())?;
+        for (begin, end) in &mut encoding.offsets {
+            (*begin, *end) = normal.source(*begin, *end);
+        }
+        Ok(encoding)
+    }
+
+    /// Encode a text that the normalizer leaves as it is, with the tokens that are added in it.
+    fn encode_normal(
+        &self,
+        model: &impl Model,
+        text: &str,
+        tokens: impl Iterator<Item = (usize, usize, u32)>,
+    ) -> Result<Encoding, TextError> {
         TABLES.with_borrow_mut(|tables| {
             let at = tables.iter().position(|(owner, _)| *owner == self.owner).unwrap_or_else(|| {
                 if tables.len() == MOST_TABLES {
@@ -121,18 +148,16 @@ impl Words {
             writer.out.ids.reserve(text.len() / 3);
             writer.out.offsets.reserve(text.len() / 3);
             let mut from = 0;
-            if let (Some(automaton), true) = (&self.added, added) {
-                for found in automaton.find_iter(text) {
-                    writer.segment(from, found.start(), 0)?;
-                    writer.write()?;
-                    writer.out.ids.push(self.added_ids[found.pattern().as_usize()]);
-                    writer.out.offsets.push((offset(found.start()), offset(found.end())));
-                    from = found.end();
-                }
+            for (begin, end, id) in tokens {
+                writer.segment(from, begin, 0)?;
+                writer.write()?;
+                writer.out.ids.push(id);
+                writer.out.offsets.push((offset(begin), offset(end)));
+                from = end;
             }
             writer.segment(from, text.len(), 0)?;
             writer.write()?;
-            Ok(Some(writer.out))
+            Ok(writer.out)
         })
     }
 }

@@ -7,7 +7,9 @@ const CHATML: &str = include_str!("../../../tests/templates/fixtures/chatml_toke
 const MANY: &str = include_str!("../../../tests/templates/fixtures/many_tokenizer.json");
 
 fn pairs() -> Vec<(Library, Library)> {
-    [CHATML, MANY]
+    let mut normal: serde_json::Value = serde_json::from_str(CHATML).unwrap();
+    normal["normalizer"] = serde_json::json!({"type": "NFC"});
+    [CHATML, MANY, &normal.to_string()]
         .iter()
         .map(|json| (Library::from_json(json).unwrap(), Library::from_json(json).unwrap().without_words()))
         .collect()
@@ -27,7 +29,7 @@ fn check(fast: &Library, reference: &Library, text: &str) {
 }
 
 #[test]
-fn the_word_path_is_taken_for_both_tokenizers() {
+fn the_word_path_is_taken_for_all_tokenizers() {
     assert!(pairs().iter().all(|(fast, reference)| fast.has_words() && !reference.has_words()));
 }
 
@@ -63,11 +65,11 @@ fn ids_decode_to_the_text() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn words_give_the_references_ids(
-        text in "([a-zA-Z]{1,6}|[ \n\t\r]{1,3}|[0-9\u{b2}\u{664}]{1,4}|'(s|T|ll|\u{17f})|<\\|im_(start|end)\\|>|</?(think|s)>|\\[/?INST\\]|[!-/]{1,3}|[\u{e9}\u{4f60}\u{3042}\u{30a}\u{301}\u{a0}\u{85}\u{1f642}\u{200d}\u{1}\u{4}]){0,12}"
+        text in "([a-zA-Z]{1,6}|[ \n\t\r]{1,3}|[0-9\u{b2}\u{664}]{1,4}|'(s|T|ll|\u{17f})|<\\|im_(start|end)\\|>|</?(think|s)>|\\[/?INST\\]|[!-/]{1,3}|[\u{e9}\u{4f60}\u{3042}\u{30a}\u{301}\u{a0}\u{85}\u{1f642}\u{200d}\u{1}\u{4}\u{212b}\u{344}\u{327}\u{915}\u{93c}\u{958}\u{1100}\u{1161}\u{11a8}\u{ac00}\u{1d15e}]|[eo]\u{301}){0,12}"
     ) {
         for (fast, reference) in pairs_once() {
             check(fast, reference, &text);
