@@ -51,6 +51,7 @@ bench: build  ## every benchmark; results in benches/results
 	@$(BIN)/python benches/data/bench.py
 	@$(BIN)/python benches/data/pack.py
 	@$(BIN)/python benches/data/scale.py
+	@$(BIN)/python benches/tokenizer/bench.py
 	@$(BIN)/python benches/train_step.py
 	@$(BIN)/python benches/crash.py
 

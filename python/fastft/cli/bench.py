@@ -17,6 +17,7 @@ BENCHES = {
     "data": "data/bench.py",
     "pack": "data/pack.py",
     "dedup": "data/dedup.py",
+    "tokenizer": "tokenizer/bench.py",
     "scale": "data/scale.py",
     "kernels": "kernels.py",
     "train_step": "train_step.py",
