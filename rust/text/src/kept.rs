@@ -3,6 +3,9 @@
 //! Words of up to 15 bytes that are up to three tokens, which most are, take 32 bytes; those of up to 31 bytes
 //! and six tokens take 64.
 
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bytemuck::{Pod, Zeroable};
 
 use crate::huge::Table;
@@ -10,6 +13,40 @@ use crate::huge::Table;
 /// Slots of either table: 4 MB and 4 MB.
 const SMALL: usize = 1 << 17;
 const LARGE: usize = 1 << 16;
+
+/// Tokenizers whose words a thread keeps at a time.
+const MOST_TABLES: usize = 4;
+
+static OWNERS: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    static TABLES: RefCell<Vec<(u64, Kept)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Whose words a table keeps: a number of each tokenizer's own.
+pub struct Owner(u64);
+
+impl Default for Owner {
+    fn default() -> Self {
+        Self(OWNERS.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Owner {
+    /// Run with what the calling thread keeps of this tokenizer's words.
+    pub fn with_kept<R>(&self, run: impl FnOnce(&mut Kept) -> R) -> R {
+        TABLES.with_borrow_mut(|tables| {
+            let at = tables.iter().position(|(owner, _)| *owner == self.0).unwrap_or_else(|| {
+                if tables.len() == MOST_TABLES {
+                    tables.remove(0);
+                }
+                tables.push((self.0, Kept::default()));
+                tables.len() - 1
+            });
+            run(&mut tables[at].1)
+        })
+    }
+}
 
 /// Words and their ids; of the words that meet in one place the last two stay.
 pub struct Kept {

@@ -8,9 +8,6 @@
 //! where they can't, each stage inside the pieces of the one before. Only stages that keep every
 //! character (`Isolated`) are taken. What a word becomes is kept in a table of the calling thread.
 
-use std::cell::RefCell;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use aho_corasick::{AhoCorasick, MatchKind};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::split::SplitPattern;
@@ -21,7 +18,7 @@ use tokenizers::{Model, NormalizerWrapper};
 use crate::automaton::Automaton;
 use crate::bpe::Bpe;
 use crate::inert::is_nfc;
-use crate::kept::Kept;
+use crate::kept::{Kept, Owner};
 use crate::normal::Normal;
 use crate::sets::Set;
 use crate::{Encoding, TextError};
@@ -29,16 +26,8 @@ use crate::{Encoding, TextError};
 /// What `ByteLevel` splits by when it is told to use its own expression.
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
-/// Tokenizers whose words a thread keeps at a time.
-const MOST_TABLES: usize = 4;
 /// Words that are found before the first of them is looked up.
 const WAITING: usize = 64;
-
-static OWNERS: AtomicU64 = AtomicU64::new(0);
-
-thread_local! {
-    static TABLES: RefCell<Vec<(u64, Kept)>> = const { RefCell::new(Vec::new()) };
-}
 
 enum Stage {
     Automaton(Automaton),
@@ -47,7 +36,7 @@ enum Stage {
 
 /// A tokenizer's pipeline, if it is one that this file knows.
 pub struct Words {
-    owner: u64,
+    owner: Owner,
     nfc: bool,
     stages: Vec<Stage>,
     added: Option<AhoCorasick>,
@@ -87,7 +76,7 @@ impl Words {
             Some(AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(patterns).ok()?)
         };
         Some(Self {
-            owner: OWNERS.fetch_add(1, Ordering::Relaxed),
+            owner: Owner::default(),
             nfc,
             stages: stages(&cuts)?,
             added,
@@ -128,19 +117,12 @@ impl Words {
         text: &str,
         tokens: impl Iterator<Item = (usize, usize, u32)>,
     ) -> Result<Encoding, TextError> {
-        TABLES.with_borrow_mut(|tables| {
-            let at = tables.iter().position(|(owner, _)| *owner == self.owner).unwrap_or_else(|| {
-                if tables.len() == MOST_TABLES {
-                    tables.remove(0);
-                }
-                tables.push((self.owner, Kept::default()));
-                tables.len() - 1
-            });
+        self.owner.with_kept(|kept| {
             let mut writer = Writer {
                 words: self,
                 model,
                 text,
-                kept: &mut tables[at].1,
+                kept,
                 waiting: Vec::with_capacity(WAITING),
                 fresh: Vec::new(),
                 out: Encoding::default(),
