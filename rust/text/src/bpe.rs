@@ -1,9 +1,14 @@
 //! Byte-level BPE: the bytes of a word to ids, as the reference merges them.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use rustc_hash::FxHashMap;
 use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use crate::merges::{Merges, NONE};
+use crate::whole::Whole;
 use crate::words::byte_chars;
 
 /// Merges of a byte-level vocabulary.
@@ -15,7 +20,7 @@ pub struct Bpe {
     /// How early two bytes are merged.
     first: Vec<u32>,
     /// Tokens that a whole word is, before any merge; only where the tokenizer says so.
-    whole: Option<FxHashMap<Box<[u8]>, u32>>,
+    whole: Option<Whole>,
     /// Bytes of each token, by id.
     lengths: Vec<u32>,
 }
@@ -37,16 +42,21 @@ struct Described<'a> {
     #[serde(default)]
     ignore_merges: bool,
     #[serde(borrow)]
-    vocab: FxHashMap<std::borrow::Cow<'a, str>, u32>,
+    vocab: Vocabulary<'a>,
     #[serde(borrow)]
     merges: Vec<Merge<'a>>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
+/// Tokens and ids as they stand in the file.
+struct Vocabulary<'a>(Vec<(Text<'a>, u32)>);
+
+/// A string of the file, without a copy where it has no escapes.
+struct Text<'a>(Cow<'a, str>);
+
+/// Two tokens, as a list or as one string with a space between them.
 enum Merge<'a> {
-    Two(#[serde(borrow)] std::borrow::Cow<'a, str>, #[serde(borrow)] std::borrow::Cow<'a, str>),
-    One(#[serde(borrow)] std::borrow::Cow<'a, str>),
+    Two(Text<'a>, Text<'a>),
+    One(Text<'a>),
 }
 
 impl Bpe {
@@ -67,12 +77,9 @@ impl Bpe {
         {
             return None;
         }
-        let mut byte_of: FxHashMap<char, u8> = FxHashMap::default();
-        let mut bytes = [NONE; 256];
-        for (byte, c) in (0..=u8::MAX).zip(byte_chars()) {
-            byte_of.insert(c, byte);
-            bytes[usize::from(byte)] = vocab.get(c.encode_utf8(&mut [0; 4]) as &str).copied().unwrap_or(NONE);
-        }
+        let vocab: FxHashMap<&str, u32> = vocab.0.iter().map(|(token, id)| (&*token.0, *id)).collect();
+        let bytes =
+            byte_chars().map(|c| vocab.get(c.encode_utf8(&mut [0; 4]) as &str).copied().unwrap_or(NONE));
         let mut lengths = vec![0; vocab.values().max().map_or(0, |id| *id as usize + 1)];
         for (token, id) in &vocab {
             lengths[*id as usize] = u32::try_from(token.chars().count()).ok()?;
@@ -81,24 +88,20 @@ impl Bpe {
         let mut joined = String::new();
         for merge in &merges {
             let (left, right) = match merge {
-                Merge::Two(left, right) => (left.as_ref(), right.as_ref()),
-                Merge::One(both) => both.split_once(' ')?,
+                Merge::Two(left, right) => (&*left.0, &*right.0),
+                Merge::One(both) => both.0.split_once(' ')?,
             };
             joined.clear();
             joined.extend([left, right]);
             let id = |token: &str| vocab.get(token).copied();
             triples.push([id(left)?, id(right)?, id(&joined)?]);
         }
-        let whole = ignore_merges.then(|| {
-            let as_bytes =
-                |token: &str| token.chars().map(|c| byte_of.get(&c).copied()).collect::<Option<Box<[u8]>>>();
-            vocab.iter().filter_map(|(token, id)| Some((as_bytes(token)?, *id))).collect()
-        });
         let merges = Merges::new(&triples)?;
         let pairs = bytes.iter().flat_map(|left| bytes.iter().map(|right| (*left, *right)));
         let known =
             |(left, right)| if left == NONE || right == NONE { NONE } else { merges.rank(left, right) };
         let first = pairs.map(known).collect();
+        let whole = ignore_merges.then(|| Whole::new(&vocab));
         Some(Self { bytes, lacks: bytes.contains(&NONE), merges, first, whole, lengths })
     }
 
@@ -110,7 +113,7 @@ impl Bpe {
     /// Append the ids of a word; false where only the reference knows them.
     pub fn encode(&self, word: &[u8], ids: &mut Vec<u32>) -> bool {
         if let Some(id) = self.whole.as_ref().and_then(|whole| whole.get(word)) {
-            ids.push(*id);
+            ids.push(id);
             return true;
         }
         if self.lacks && word.iter().any(|byte| self.bytes[usize::from(*byte)] == NONE) {
@@ -120,6 +123,78 @@ impl Bpe {
         ids.extend(word.iter().map(|byte| self.bytes[usize::from(*byte)]));
         self.merges.join(ids, from, |at| self.first[usize::from(word[at]) << 8 | usize::from(word[at + 1])]);
         true
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Vocabulary<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Vocabulary<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("tokens and their ids")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Vocabulary(entries))
+            }
+        }
+        from.deserialize_map(Entries)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Borrowed;
+        impl<'de> Visitor<'de> for Borrowed {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a token")
+            }
+
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        from.deserialize_str(Borrowed)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Merge<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Merge<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("two tokens")
+            }
+
+            fn visit_borrowed_str<E: Error>(self, both: &'de str) -> Result<Self::Value, E> {
+                Ok(Merge::One(Text(Cow::Borrowed(both))))
+            }
+
+            fn visit_str<E: Error>(self, both: &str) -> Result<Self::Value, E> {
+                Ok(Merge::One(Text(Cow::Owned(both.to_owned()))))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Self::Value, A::Error> {
+                let mut part =
+                    || parts.next_element()?.ok_or_else(|| A::Error::custom("two tokens are needed"));
+                Ok(Merge::Two(part()?, part()?))
+            }
+        }
+        from.deserialize_any(Either)
     }
 }
 
