@@ -14,6 +14,9 @@ use crate::huge::Table;
 const SMALL: usize = 1 << 17;
 const LARGE: usize = 1 << 16;
 
+/// Bytes of the longest word that is kept.
+pub const MOST: usize = 31;
+
 /// Tokenizers whose words a thread keeps at a time.
 const MOST_TABLES: usize = 4;
 
@@ -101,9 +104,9 @@ impl Kept {
     /// What is no word's key.
     pub const NO_KEY: u128 = u128::MAX;
 
-    /// The key of `text[from..to]`, a word of 1 to 15 bytes; None for any other.
+    /// The key of `text[from..to]`, a word of 1 to 15 bytes of one of two kinds; None for any other.
     #[inline]
-    pub fn key(text: &[u8], from: usize, to: usize) -> Option<u128> {
+    pub fn key(text: &[u8], from: usize, to: usize, kind: bool) -> Option<u128> {
         let length = to - from;
         if length == 0 || length > 15 {
             return None;
@@ -112,7 +115,7 @@ impl Kept {
             Some(bytes) => bytes,
             None => padded(&text[from..to]),
         };
-        Some(u128::from_le_bytes(bytes) & MASKS[length] | (length as u128) << 120)
+        Some(u128::from_le_bytes(bytes) & MASKS[length] | (length as u128) << 120 | u128::from(kind) << 127)
     }
 
     /// Where the word of a key is, if it is there.
@@ -135,8 +138,8 @@ impl Kept {
 
     /// The ids of any other word, if they are there.
     #[inline]
-    pub fn large(&self, word: &[u8]) -> Option<&[u32]> {
-        let key = long_key(word)?;
+    pub fn large(&self, word: &[u8], kind: bool) -> Option<&[u32]> {
+        let key = long_key(word, kind)?;
         let place = place::<LARGE>(mixed(key[0]) ^ mixed(key[1]).rotate_left(32));
         let slot = self.large[place..place + 2].iter().find(|slot| slot.key == key)?;
         Some(&slot.ids[..slot.count as usize])
@@ -144,8 +147,8 @@ impl Kept {
 
     /// Keep the ids of a word, and the bytes of each, unless there are too many.
     #[allow(clippy::cast_possible_truncation, reason = "at most six tokens of at most 31 bytes")]
-    pub fn put(&mut self, word: &[u8], ids: &[u32], length: impl Fn(u32) -> u32) {
-        if let (Some(key), 1..=3) = (Self::key(word, 0, word.len()), ids.len()) {
+    pub fn put(&mut self, word: &[u8], kind: bool, ids: &[u32], length: impl Fn(u32) -> u32) {
+        if let (Some(key), 1..=3) = (Self::key(word, 0, word.len(), kind), ids.len()) {
             let place = place::<SMALL>(mixed(key));
             self.small[place + 1] = self.small[place];
             let slot = &mut self.small[place];
@@ -154,7 +157,7 @@ impl Kept {
             for (kept, id) in slot.lengths.iter_mut().zip(ids) {
                 *kept = length(*id) as u8;
             }
-        } else if let (Some(key), 1..=6) = (long_key(word), ids.len()) {
+        } else if let (Some(key), 1..=6) = (long_key(word, kind), ids.len()) {
             let place = place::<LARGE>(mixed(key[0]) ^ mixed(key[1]).rotate_left(32));
             self.large[place + 1] = self.large[place];
             let slot = &mut self.large[place];
@@ -180,12 +183,12 @@ fn padded(word: &[u8]) -> [u8; 16] {
     bytes
 }
 
-/// The key of a word of up to 31 bytes.
-fn long_key(word: &[u8]) -> Option<[u128; 2]> {
-    let length = u8::try_from(word.len()).ok().filter(|length| (1..32).contains(length))?;
+/// The key of a word of up to `MOST` bytes.
+fn long_key(word: &[u8], kind: bool) -> Option<[u128; 2]> {
+    let length = u8::try_from(word.len()).ok().filter(|length| (1..=MOST).contains(&usize::from(*length)))?;
     let mut bytes = [0; 32];
     bytes[..word.len()].copy_from_slice(word);
-    bytes[31] = length;
+    bytes[31] = length | u8::from(kind) << 7;
     let (low, high) = bytes.split_at(16);
     Some([u128::from_le_bytes(low.try_into().ok()?), u128::from_le_bytes(high.try_into().ok()?)])
 }
@@ -208,13 +211,13 @@ mod tests {
     use super::*;
 
     fn find(kept: &Kept, word: &[u8]) -> Option<Vec<u32>> {
-        let key = Kept::key(word, 0, word.len());
+        let key = Kept::key(word, 0, word.len(), false);
         let small = key.and_then(|key| kept.small(key, Kept::place(key)));
         let ids = small.map(|slot| {
             let (ids, _, count) = slot.tokens(0, 0);
             ids[..count].to_vec()
         });
-        ids.or_else(|| kept.large(word).map(<[u32]>::to_vec))
+        ids.or_else(|| kept.large(word, false).map(<[u32]>::to_vec))
     }
 
     #[test]
@@ -225,7 +228,7 @@ mod tests {
             .collect();
         let ids = |number: usize| [u32::try_from(number).unwrap(), 7, 8, 9, 10, 11][..=number % 6].to_vec();
         for (number, word) in words.iter().enumerate() {
-            kept.put(word.as_bytes(), &ids(number), |_| 2);
+            kept.put(word.as_bytes(), false, &ids(number), |_| 2);
         }
         let mut found = 0;
         for (number, word) in words.iter().enumerate() {
@@ -241,10 +244,10 @@ mod tests {
     fn the_tokens_of_a_word_end_where_their_bytes_do() {
         let mut kept = Kept::default();
         for (word, ids) in [("abcdefghi", &[4][..]), ("bcdefghi", &[4, 3]), ("cdefghi", &[4, 2, 1])] {
-            kept.put(word.as_bytes(), ids, |id| id);
+            kept.put(word.as_bytes(), false, ids, |id| id);
         }
         let tokens = |word: &str| {
-            let key = Kept::key(word.as_bytes(), 0, word.len()).unwrap();
+            let key = Kept::key(word.as_bytes(), 0, word.len(), false).unwrap();
             let to = 100 + u32::try_from(word.len()).unwrap();
             let (_, ends, count) = kept.small(key, Kept::place(key)).unwrap().tokens(100, to);
             ends[..count].to_vec()
@@ -257,9 +260,9 @@ mod tests {
     #[test]
     fn words_that_differ_in_zeros_are_two_and_long_ones_are_not_kept() {
         let mut kept = Kept::default();
-        kept.put(b"a", &[1], |_| 1);
-        kept.put(&[b'b'; 32], &[1], |_| 32);
-        kept.put(b"c", &[1, 2, 3, 4, 5, 6, 7], |_| 0);
+        kept.put(b"a", false, &[1], |_| 1);
+        kept.put(&[b'b'; 32], false, &[1], |_| 32);
+        kept.put(b"c", false, &[1, 2, 3, 4, 5, 6, 7], |_| 0);
         assert_eq!(find(&kept, b"a"), Some(vec![1]));
         for word in [&b"a\0"[..], &[b'b'; 32], b"c", b""] {
             assert_eq!(find(&kept, word), None);
@@ -267,10 +270,22 @@ mod tests {
     }
 
     #[test]
+    fn the_two_kinds_of_a_word_are_two_words() {
+        let mut kept = Kept::default();
+        for (word, ids) in [("word", &[1][..]), ("a word of more bytes", &[2])] {
+            kept.put(word.as_bytes(), true, ids, |_| 1);
+            assert_eq!(find(&kept, word.as_bytes()), None);
+            kept.put(word.as_bytes(), false, &[3], |_| 1);
+            assert_eq!(find(&kept, word.as_bytes()), Some(vec![3]));
+        }
+        assert_eq!(kept.large(b"a word of more bytes", true), Some(&[2][..]));
+    }
+
+    #[test]
     fn a_key_does_not_depend_on_what_stands_behind_the_word() {
         let text = b"one two three and more behind it";
-        assert_eq!(Kept::key(text, 4, 7), Kept::key(b"two", 0, 3));
-        assert_ne!(Kept::key(text, 4, 7), Some(Kept::NO_KEY));
-        assert_eq!((Kept::key(text, 3, 3), Kept::key(text, 0, 16)), (None, None));
+        assert_eq!(Kept::key(text, 4, 7, false), Kept::key(b"two", 0, 3, false));
+        assert_ne!(Kept::key(text, 4, 7, false), Some(Kept::NO_KEY));
+        assert_eq!((Kept::key(text, 3, 3, false), Kept::key(text, 0, 16, false)), (None, None));
     }
 }

@@ -15,6 +15,7 @@ mod merges;
 mod normal;
 mod pattern;
 mod sets;
+mod stages;
 mod whole;
 mod words;
 

@@ -6,33 +6,21 @@
 //!
 //! The reference's regular expressions become automata, or run on the reference's engine (Oniguruma)
 //! where they can't, each stage inside the pieces of the one before. Only stages that keep every
-//! character (`Isolated`) are taken. What a word becomes is kept in a table of the calling thread.
+//! character (`Isolated`) are taken. What a piece of the first stage becomes by the later ones and the
+//! merges depends on it alone, so that is what is kept in a table of the calling thread.
 
 use aho_corasick::{AhoCorasick, MatchKind};
-use tokenizers::pre_tokenizers::PreTokenizerWrapper;
-use tokenizers::pre_tokenizers::split::SplitPattern;
-use tokenizers::tokenizer::SplitDelimiterBehavior;
-use tokenizers::utils::SysRegex;
 use tokenizers::{Model, NormalizerWrapper};
 
-use crate::automaton::Automaton;
 use crate::bpe::Bpe;
 use crate::inert::is_nfc;
-use crate::kept::{Kept, Owner};
+use crate::kept::{Kept, MOST, Owner};
 use crate::normal::Normal;
-use crate::sets::Set;
+use crate::stages::{Stage, stages};
 use crate::{Encoding, TextError};
-
-/// What `ByteLevel` splits by when it is told to use its own expression.
-const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
 /// Words that are found before the first of them is looked up.
 const WAITING: usize = 64;
-
-enum Stage {
-    Automaton(Automaton),
-    Engine(SysRegex),
-}
 
 /// A tokenizer's pipeline, if it is one that this file knows.
 pub struct Words {
@@ -53,10 +41,6 @@ impl Words {
             Some(NormalizerWrapper::NFC(_)) => true,
             Some(_) => return None,
         };
-        let mut cuts = Vec::new();
-        if !read_cuts(tokenizer.get_pre_tokenizer()?, &mut cuts)? {
-            return None;
-        }
         let mut tokens: Vec<_> = tokenizer.get_added_tokens_decoder().into_iter().collect();
         tokens.sort_unstable_by_key(|(id, _)| *id);
         let simple = tokens.iter().all(|(_, token)| {
@@ -78,7 +62,7 @@ impl Words {
         Some(Self {
             owner: Owner::default(),
             nfc,
-            stages: stages(&cuts)?,
+            stages: stages(tokenizer.get_pre_tokenizer()?)?,
             added,
             added_ids: tokens.into_iter().map(|(id, _)| id).collect(),
             bpe: Bpe::from_json(json)?,
@@ -124,6 +108,7 @@ impl Words {
                 text,
                 kept,
                 waiting: Vec::with_capacity(WAITING),
+                cut: Vec::new(),
                 fresh: Vec::new(),
                 out: Encoding::default(),
             };
@@ -131,16 +116,33 @@ impl Words {
             writer.out.offsets.reserve(text.len() / 3);
             let mut from = 0;
             for (begin, end, id) in tokens {
-                writer.segment(from, begin, 0)?;
-                writer.write()?;
+                writer.segment(from, begin)?;
                 writer.out.ids.push(id);
                 writer.out.offsets.push((offset(begin), offset(end)));
                 from = end;
             }
-            writer.segment(from, text.len(), 0)?;
-            writer.write()?;
+            writer.segment(from, text.len())?;
             Ok(writer.out)
         })
+    }
+}
+
+impl Words {
+    /// Give the words that the stages from `stage` on make of `text[from..to]`.
+    fn cut(
+        &self,
+        text: &str,
+        from: usize,
+        to: usize,
+        stage: usize,
+        give: &mut dyn FnMut(usize, usize) -> Result<(), TextError>,
+    ) -> Result<(), TextError> {
+        match self.stages.get(stage) {
+            Some(stager) => {
+                stager.pieces(text, from, to, |begin, end| self.cut(text, begin, end, stage + 1, give))
+            }
+            None => give(from, to),
+        }
     }
 }
 
@@ -149,51 +151,41 @@ struct Writer<'a, M> {
     model: &'a M,
     text: &'a str,
     kept: &'a mut Kept,
-    /// Words that were found and not yet written: where each begins and ends.
-    waiting: Vec<(u32, u32)>,
-    /// Ids of the word that is being made.
+    /// What was found and is not yet written: where it begins and ends, and whether it is a word, to which no
+    /// stage does anything more, or a piece of the first.
+    waiting: Vec<(u32, u32, bool)>,
+    /// Words of the piece that is being made, and their ids.
+    cut: Vec<(usize, usize)>,
     fresh: Vec<u32>,
     out: Encoding,
 }
 
 impl<M: Model> Writer<'_, M> {
-    /// Split `text[from..to]` by the stages from `stage` on.
-    fn segment(&mut self, from: usize, to: usize, stage: usize) -> Result<(), TextError> {
+    /// Write the tokens of `text[from..to]`, in which nothing is added.
+    fn segment(&mut self, from: usize, to: usize) -> Result<(), TextError> {
         if from == to {
             return Ok(());
         }
         let words = self.words;
-        let Some(splitter) = words.stages.get(stage) else {
-            if self.waiting.len() == WAITING {
-                self.write()?;
-            }
-            self.waiting.push((offset(from), offset(to)));
-            return Ok(());
-        };
-        let piece = &self.text[from..to];
-        let mut done = from;
-        match splitter {
-            Stage::Automaton(automaton) => {
-                let mut at = 0;
-                while at < piece.len() {
-                    let Some(end) = automaton.end(piece, at) else {
-                        at += piece[at..].chars().next().map_or(1, char::len_utf8);
-                        continue;
-                    };
-                    self.segment(done, from + at, stage + 1)?;
-                    self.segment(from + at, from + end, stage + 1)?;
-                    (at, done) = (end, from + end);
+        match &words.stages[..] {
+            [] => self.wait(from, to, true)?,
+            [only] => only.pieces(self.text, from, to, |begin, end| self.wait(begin, end, true))?,
+            [first, ..] => first.pieces(self.text, from, to, |begin, end| {
+                if end - begin <= MOST {
+                    return self.wait(begin, end, false);
                 }
-            }
-            Stage::Engine(pattern) => {
-                for (begin, end) in pattern.find_iter(piece) {
-                    self.segment(done, from + begin, stage + 1)?;
-                    self.segment(from + begin, from + end, stage + 1)?;
-                    done = from + end;
-                }
-            }
+                words.cut(self.text, begin, end, 1, &mut |begin, end| self.wait(begin, end, true))
+            })?,
         }
-        self.segment(done, to, stage + 1)
+        self.write()
+    }
+
+    fn wait(&mut self, from: usize, to: usize, is_word: bool) -> Result<(), TextError> {
+        if self.waiting.len() == WAITING {
+            self.write()?;
+        }
+        self.waiting.push((offset(from), offset(to), is_word));
+        Ok(())
     }
 
     /// Write the words that wait. Their places in the table are read once before they are looked up, with nothing
@@ -203,8 +195,8 @@ impl<M: Model> Writer<'_, M> {
         let waiting = std::mem::take(&mut self.waiting);
         let mut keys = [(Kept::NO_KEY, 0); WAITING];
         let mut touched = 0;
-        for ((from, to), place) in waiting.iter().zip(&mut keys) {
-            if let Some(key) = Kept::key(bytes, *from as usize, *to as usize) {
+        for ((from, to, is_word), place) in waiting.iter().zip(&mut keys) {
+            if let Some(key) = Kept::key(bytes, *from as usize, *to as usize, *is_word) {
                 *place = (key, Kept::place(key));
                 touched |= self.kept.touch(place.1);
             }
@@ -215,10 +207,10 @@ impl<M: Model> Writer<'_, M> {
         while next < waiting.len() {
             let mut count = 0;
             let mut missing = None;
-            for ((from, to), (key, place)) in waiting.iter().zip(&keys).skip(next) {
+            for ((from, to, is_word), (key, place)) in waiting.iter().zip(&keys).skip(next) {
                 next += 1;
                 let Some(slot) = self.kept.small(*key, *place) else {
-                    missing = Some((*from as usize, *to as usize));
+                    missing = Some((*from as usize, *to as usize, *is_word));
                     break;
                 };
                 let (some, ends, more) = slot.tokens(*from, *to);
@@ -228,8 +220,8 @@ impl<M: Model> Writer<'_, M> {
             }
             self.out.ids.extend_from_slice(&ids[..count]);
             self.out.offsets.extend_from_slice(&offsets[..count]);
-            if let Some((from, to)) = missing {
-                self.word(from, to)?;
+            if let Some((from, to, is_word)) = missing {
+                self.piece(from, to, is_word)?;
             }
         }
         self.waiting = waiting;
@@ -237,22 +229,33 @@ impl<M: Model> Writer<'_, M> {
         Ok(())
     }
 
-    /// Write a word that the first table doesn't have.
-    fn word(&mut self, from: usize, to: usize) -> Result<(), TextError> {
-        let word = &self.text.as_bytes()[from..to];
-        if let Some(ids) = self.kept.large(word) {
-            push(&mut self.out, &self.words.bpe, from, ids);
+    /// Write a word or a piece that the first table doesn't have.
+    fn piece(&mut self, from: usize, to: usize, is_word: bool) -> Result<(), TextError> {
+        let piece = &self.text.as_bytes()[from..to];
+        let bpe = &self.words.bpe;
+        if let Some(ids) = self.kept.large(piece, is_word) {
+            push(&mut self.out, bpe, from, ids);
             return Ok(());
         }
+        self.cut.clear();
+        let cut = &mut self.cut;
+        let stage = if is_word { self.words.stages.len() } else { 1 };
+        self.words.cut(self.text, from, to, stage, &mut |begin, end| {
+            cut.push((begin, end));
+            Ok(())
+        })?;
         self.fresh.clear();
-        if self.words.bpe.encode(word, &mut self.fresh) {
-            push(&mut self.out, &self.words.bpe, from, &self.fresh);
-            self.kept.put(word, &self.fresh, |id| self.words.bpe.length(id));
+        if self.cut.iter().all(|&(begin, end)| bpe.encode(&self.text.as_bytes()[begin..end], &mut self.fresh))
+        {
+            push(&mut self.out, bpe, from, &self.fresh);
+            self.kept.put(piece, is_word, &self.fresh, |id| bpe.length(id));
             return Ok(());
         }
-        for (id, first, last) in self.ask(&self.text[from..to])? {
-            self.out.ids.push(id);
-            self.out.offsets.push((offset(from) + first, offset(from) + last));
+        for &(begin, end) in &self.cut {
+            for (id, first, last) in self.ask(&self.text[begin..end])? {
+                self.out.ids.push(id);
+                self.out.offsets.push((offset(begin) + first, offset(begin) + last));
+            }
         }
         Ok(())
     }
@@ -283,85 +286,6 @@ fn push(out: &mut Encoding, bpe: &Bpe, from: usize, ids: &[u32]) {
         out.offsets.push((at, end));
         at = end;
     }
-}
-
-/// A step of a pre-tokenizer that cuts a text and keeps every character.
-enum Cut {
-    /// Each character of a set is a piece.
-    Alone(Set),
-    /// Each match of an expression is a piece, and what lies between.
-    Expression(String),
-}
-
-/// One after the other, each inside the pieces of the one before.
-fn stages(cuts: &[Cut]) -> Option<Vec<Stage>> {
-    let automaton = |expression: &str| match Automaton::of(expression) {
-        Some(automaton) => Some(Stage::Automaton(automaton)),
-        None => SysRegex::new(expression).ok().map(Stage::Engine),
-    };
-    let mut stages = Vec::new();
-    let mut rest = cuts;
-    loop {
-        rest = match rest {
-            [] => return Some(stages),
-            [Cut::Alone(set), Cut::Expression(expression), rest @ ..] => {
-                match Automaton::between(set, expression) {
-                    Some(both) => stages.push(Stage::Automaton(both)),
-                    None => stages
-                        .extend([Stage::Automaton(Automaton::one_of(set.clone())?), automaton(expression)?]),
-                }
-                rest
-            }
-            [Cut::Alone(set), rest @ ..] => {
-                stages.push(Stage::Automaton(Automaton::one_of(set.clone())?));
-                rest
-            }
-            [Cut::Expression(expression), rest @ ..] => {
-                stages.push(automaton(expression)?);
-                rest
-            }
-        };
-    }
-}
-
-/// Append the cuts of a pre-tokenizer; true when it ends in the byte-level mapping.
-fn read_cuts(part: &PreTokenizerWrapper, cuts: &mut Vec<Cut>) -> Option<bool> {
-    match part {
-        PreTokenizerWrapper::Digits(digits) if digits.individual_digits => {
-            cuts.push(Cut::Alone(Set::numeric()));
-            Some(false)
-        }
-        PreTokenizerWrapper::Split(split)
-            if !split.invert && matches!(split.behavior, SplitDelimiterBehavior::Isolated) =>
-        {
-            cuts.push(match &split.pattern {
-                SplitPattern::Regex(expression) => Cut::Expression(expression.clone()),
-                SplitPattern::String(text) => Cut::Expression(escaped(text)),
-            });
-            Some(false)
-        }
-        PreTokenizerWrapper::ByteLevel(level) if !level.add_prefix_space => {
-            if level.use_regex {
-                cuts.push(Cut::Expression(GPT2.into()));
-            }
-            Some(true)
-        }
-        PreTokenizerWrapper::Sequence(parts) => {
-            let (last, rest) = parts.as_ref().split_last()?;
-            for part in rest {
-                if read_cuts(part, cuts)? {
-                    return None;
-                }
-            }
-            read_cuts(last, cuts)
-        }
-        _ => None,
-    }
-}
-
-/// The expression that matches a text.
-fn escaped(text: &str) -> String {
-    text.chars().flat_map(|c| c.is_ascii_punctuation().then_some('\\').into_iter().chain([c])).collect()
 }
 
 /// Which character stands for each byte in a byte-level vocabulary.

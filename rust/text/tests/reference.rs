@@ -2,14 +2,40 @@
 
 use fastft_text::{Library, Tokenizer};
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
 const CHATML: &str = include_str!("../../../tests/templates/fixtures/chatml_tokenizer.json");
 const MANY: &str = include_str!("../../../tests/templates/fixtures/many_tokenizer.json");
 
+/// What `DeepSeek` LLM and V3 cut by, in short.
+const LLM: [&str; 4] = [r"[\r\n]", r"\s?[A-Za-zé]+", r"\s?[!-/:-~]+", r"\s+$"];
+const V3: [&str; 3] = [
+    r"\p{N}{1,3}",
+    "[\u{4e00}-\u{9fa5}\u{3040}-\u{309f}\u{30a0}-\u{30ff}]+",
+    "[!-/:-~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+",
+];
+
+/// A tokenizer that cuts by expressions, one after the other.
+fn cut_by(expressions: &[&str], digits: bool) -> String {
+    let mut tokenizer: Value = serde_json::from_str(CHATML).unwrap();
+    let mut parts: Vec<Value> = expressions
+        .iter()
+        .map(|text| json!({"type": "Split", "pattern": {"Regex": text}, "behavior": "Isolated", "invert": false}))
+        .collect();
+    if digits {
+        parts.push(json!({"type": "Digits", "individual_digits": true}));
+    }
+    parts.push(
+        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}),
+    );
+    tokenizer["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": parts});
+    tokenizer.to_string()
+}
+
 fn pairs() -> Vec<(Library, Library)> {
-    let mut normal: serde_json::Value = serde_json::from_str(CHATML).unwrap();
-    normal["normalizer"] = serde_json::json!({"type": "NFC"});
-    [CHATML, MANY, &normal.to_string()]
+    let mut normal: Value = serde_json::from_str(CHATML).unwrap();
+    normal["normalizer"] = json!({"type": "NFC"});
+    [CHATML, MANY, &normal.to_string(), &cut_by(&LLM, true), &cut_by(&V3, false), &cut_by(&[], false)]
         .iter()
         .map(|json| (Library::from_json(json).unwrap(), Library::from_json(json).unwrap().without_words()))
         .collect()
