@@ -1,12 +1,6 @@
 //! Byte-level BPE: the bytes of a word to ids, as the reference merges them.
 
-use std::borrow::Cow;
-use std::fmt;
-
-use rustc_hash::FxHashMap;
-use serde::Deserialize;
-use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
-
+use crate::described::Described;
 use crate::merges::{Merges, NONE};
 use crate::whole::Whole;
 use crate::words::byte_chars;
@@ -25,83 +19,23 @@ pub struct Bpe {
     lengths: Vec<u32>,
 }
 
-#[derive(Deserialize)]
-struct File<'a> {
-    #[serde(borrow)]
-    model: Described<'a>,
-}
-
-#[derive(Deserialize)]
-struct Described<'a> {
-    #[serde(default)]
-    dropout: Option<f32>,
-    #[serde(default)]
-    continuing_subword_prefix: Option<String>,
-    #[serde(default)]
-    end_of_word_suffix: Option<String>,
-    #[serde(default)]
-    ignore_merges: bool,
-    #[serde(borrow)]
-    vocab: Vocabulary<'a>,
-    #[serde(borrow)]
-    merges: Vec<Merge<'a>>,
-}
-
-/// Tokens and ids as they stand in the file.
-struct Vocabulary<'a>(Vec<(Text<'a>, u32)>);
-
-/// A string of the file, without a copy where it has no escapes.
-struct Text<'a>(Cow<'a, str>);
-
-/// Two tokens, as a list or as one string with a space between them.
-enum Merge<'a> {
-    Two(Text<'a>, Text<'a>),
-    One(Text<'a>),
-}
-
 impl Bpe {
     /// The merges of a tokenizer.json; None where its model is another, or not one of bytes.
     pub fn from_json(json: &str) -> Option<Self> {
-        let Described {
-            dropout,
-            continuing_subword_prefix,
-            end_of_word_suffix,
-            ignore_merges,
-            vocab,
-            merges,
-        } = serde_json::from_str::<File>(json).ok()?.model;
-        let is_plain = |part: Option<String>| part.is_none_or(|part| part.is_empty());
-        if dropout.is_some_and(|p| p > 0.0)
-            || !is_plain(continuing_subword_prefix)
-            || !is_plain(end_of_word_suffix)
-        {
-            return None;
-        }
-        let vocab: FxHashMap<&str, u32> = vocab.0.iter().map(|(token, id)| (&*token.0, *id)).collect();
+        let model = Described::from_json(json)?;
+        let vocab = model.vocabulary();
         let bytes =
             byte_chars().map(|c| vocab.get(c.encode_utf8(&mut [0; 4]) as &str).copied().unwrap_or(NONE));
         let mut lengths = vec![0; vocab.values().max().map_or(0, |id| *id as usize + 1)];
         for (token, id) in &vocab {
             lengths[*id as usize] = u32::try_from(token.chars().count()).ok()?;
         }
-        let mut triples = Vec::with_capacity(merges.len());
-        let mut joined = String::new();
-        for merge in &merges {
-            let (left, right) = match merge {
-                Merge::Two(left, right) => (&*left.0, &*right.0),
-                Merge::One(both) => both.0.split_once(' ')?,
-            };
-            joined.clear();
-            joined.extend([left, right]);
-            let id = |token: &str| vocab.get(token).copied();
-            triples.push([id(left)?, id(right)?, id(&joined)?]);
-        }
-        let merges = Merges::new(&triples)?;
+        let merges = Merges::new(&model.triples(&vocab)?)?;
         let pairs = bytes.iter().flat_map(|left| bytes.iter().map(|right| (*left, *right)));
         let known =
             |(left, right)| if left == NONE || right == NONE { NONE } else { merges.rank(left, right) };
         let first = pairs.map(known).collect();
-        let whole = ignore_merges.then(|| Whole::new(&vocab));
+        let whole = model.ignore_merges.then(|| Whole::new(&vocab));
         Some(Self { bytes, lacks: bytes.contains(&NONE), merges, first, whole, lengths })
     }
 
@@ -123,78 +57,6 @@ impl Bpe {
         ids.extend(word.iter().map(|byte| self.bytes[usize::from(*byte)]));
         self.merges.join(ids, from, |at| self.first[usize::from(word[at]) << 8 | usize::from(word[at + 1])]);
         true
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Vocabulary<'a> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Vocabulary<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("tokens and their ids")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Vocabulary(entries))
-            }
-        }
-        from.deserialize_map(Entries)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Borrowed;
-        impl<'de> Visitor<'de> for Borrowed {
-            type Value = Text<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a token")
-            }
-
-            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-        }
-        from.deserialize_str(Borrowed)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Merge<'a> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = Merge<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("two tokens")
-            }
-
-            fn visit_borrowed_str<E: Error>(self, both: &'de str) -> Result<Self::Value, E> {
-                Ok(Merge::One(Text(Cow::Borrowed(both))))
-            }
-
-            fn visit_str<E: Error>(self, both: &str) -> Result<Self::Value, E> {
-                Ok(Merge::One(Text(Cow::Owned(both.to_owned()))))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Self::Value, A::Error> {
-                let mut part =
-                    || parts.next_element()?.ok_or_else(|| A::Error::custom("two tokens are needed"));
-                Ok(Merge::Two(part()?, part()?))
-            }
-        }
-        from.deserialize_any(Either)
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::Encoding;
 use crate::huge::Table;
 
 /// Slots of either table: 4 MB and 4 MB.
@@ -16,6 +17,9 @@ const LARGE: usize = 1 << 16;
 
 /// Bytes of the longest word that is kept.
 pub const MOST: usize = 31;
+
+/// Words that are looked up at a time, so that their places in memory are waited for together.
+pub const WAITING: usize = 64;
 
 /// Tokenizers whose words a thread keeps at a time.
 const MOST_TABLES: usize = 4;
@@ -143,6 +147,63 @@ impl Kept {
         let place = place::<LARGE>(mixed(key[0]) ^ mixed(key[1]).rotate_left(32));
         let slot = self.large[place..place + 2].iter().find(|slot| slot.key == key)?;
         Some(&slot.ids[..slot.count as usize])
+    }
+
+    /// The ids of a word of any length, if they are there.
+    pub fn ids(&self, word: &[u8], kind: bool) -> Option<&[u32]> {
+        let slot = Self::key(word, 0, word.len(), kind).and_then(|key| self.small(key, Self::place(key)));
+        match slot {
+            Some(slot) => Some(&slot.ids[..usize::from(slot.count)]),
+            None => self.large(word, kind),
+        }
+    }
+
+    /// Write the tokens of words of a text, each told by where it begins and ends and its kind; `missing` writes those
+    /// that the first table lacks.
+    ///
+    /// Their places in the table are read once before they are looked up, with nothing between that depends on what is
+    /// there, so that the processor waits for many of them at a time.
+    pub fn write<E>(
+        &mut self,
+        text: &[u8],
+        words: &[(u32, u32, bool)],
+        out: &mut Encoding,
+        mut missing: impl FnMut(&mut Self, &mut Encoding, (usize, usize, bool)) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for words in words.chunks(WAITING) {
+            let mut keys = [(Self::NO_KEY, 0); WAITING];
+            let mut touched = 0;
+            for ((from, to, kind), place) in words.iter().zip(&mut keys) {
+                if let Some(key) = Self::key(text, *from as usize, *to as usize, *kind) {
+                    *place = (key, Self::place(key));
+                    touched |= self.touch(place.1);
+                }
+            }
+            std::hint::black_box(touched);
+            let (mut ids, mut offsets) = ([0; WAITING * 3], [(0, 0); WAITING * 3]);
+            let mut next = 0;
+            while next < words.len() {
+                let mut count = 0;
+                let mut lacking = None;
+                for ((from, to, kind), (key, place)) in words.iter().zip(&keys).skip(next) {
+                    next += 1;
+                    let Some(slot) = self.small(*key, *place) else {
+                        lacking = Some((*from as usize, *to as usize, *kind));
+                        break;
+                    };
+                    let (some, ends, more) = slot.tokens(*from, *to);
+                    ids[count..count + 3].copy_from_slice(&some);
+                    offsets[count..count + 3].copy_from_slice(&ends);
+                    count += more;
+                }
+                out.ids.extend_from_slice(&ids[..count]);
+                out.offsets.extend_from_slice(&offsets[..count]);
+                if let Some(word) = lacking {
+                    missing(self, out, word)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Keep the ids of a word, and the bytes of each, unless there are too many.

@@ -1,12 +1,15 @@
 //! Text to token ids, equal to the `tokenizers` library that transformers uses.
 //!
-//! `Library` is the reference itself. In front of it stands a word path (`words`) for byte-level BPE:
-//! the reference's expressions as automata over its own character classes, and its merges. It is taken
-//! only for pipelines whose every part it knows.
+//! `Library` is the reference itself. In front of it stand a word path (`words`) for byte-level BPE:
+//! the reference's expressions as automata over its own character classes, and its merges; and one
+//! (`pieces`) for `SentencePiece`'s BPE, which merges characters. Either is taken only for pipelines
+//! whose every part it knows.
 
+mod added;
 mod automaton;
 mod bpe;
 mod control;
+mod described;
 mod huge;
 mod inert;
 mod kept;
@@ -14,8 +17,10 @@ mod library;
 mod merges;
 mod normal;
 mod pattern;
+mod pieces;
 mod sets;
 mod stages;
+mod symbols;
 mod whole;
 mod words;
 

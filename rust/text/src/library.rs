@@ -3,6 +3,7 @@
 use tokenizers::{Model, Normalizer, OffsetType, PreTokenizedString, PreTokenizer};
 use tokenizers::{NormalizedString, NormalizerWrapper};
 
+use crate::pieces::Pieces;
 use crate::words::Words;
 use crate::{AddedToken, Encoding, TextError, Tokenizer};
 
@@ -11,6 +12,7 @@ pub struct Library {
     inner: tokenizers::Tokenizer,
     added: Vec<AddedToken>,
     words: Option<Words>,
+    pieces: Option<Pieces>,
 }
 
 impl Library {
@@ -35,20 +37,21 @@ impl Library {
             .collect();
         added.sort_unstable_by_key(|token| token.id);
         let words = Words::new(&inner, json);
-        Ok(Self { inner, added, words })
+        let pieces = if words.is_some() { None } else { Pieces::new(&inner, json) };
+        Ok(Self { inner, added, words, pieces })
     }
 
-    /// The same tokenizer without the word path: what the word path is compared with.
+    /// The same tokenizer without a path of our own: what ours are compared with.
     #[must_use]
     pub fn without_words(mut self) -> Self {
-        self.words = None;
+        (self.words, self.pieces) = (None, None);
         self
     }
 
-    /// Whether the word path is in use.
+    /// Whether a path of our own is in use.
     #[must_use]
     pub const fn has_words(&self) -> bool {
-        self.words.is_some()
+        self.words.is_some() || self.pieces.is_some()
     }
 
     /// The tokens that the tokenizer puts before and behind one text, when it is asked to.
@@ -95,6 +98,9 @@ impl Tokenizer for Library {
         if let Some(words) = &self.words {
             return words.encode(self.inner.get_model(), text, true);
         }
+        if let Some(encoding) = self.pieces.as_ref().and_then(|pieces| pieces.encode(text, true)) {
+            return Ok(encoding);
+        }
         let vocabulary = self.inner.get_added_vocabulary();
         self.reference(vocabulary.extract_and_normalize(self.inner.get_normalizer(), text))
     }
@@ -103,6 +109,9 @@ impl Tokenizer for Library {
         fits(text)?;
         if let Some(words) = &self.words {
             return words.encode(self.inner.get_model(), text, false);
+        }
+        if let Some(encoding) = self.pieces.as_ref().and_then(|pieces| pieces.encode(text, false)) {
+            return Ok(encoding);
         }
         let mut normalized = NormalizedString::from(text);
         let form: Option<&NormalizerWrapper> = self.inner.get_normalizer();

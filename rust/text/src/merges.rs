@@ -83,6 +83,14 @@ impl Merges {
         tokens.truncate(from + kept);
     }
 
+    /// Merge the tokens from `from` on, in place, of which no rank is known.
+    pub fn join_unranked(&self, tokens: &mut Vec<u32>, from: usize) {
+        let mut given = [0; SHORT];
+        let count = (tokens.len() - from).min(SHORT);
+        given[..count].copy_from_slice(&tokens[from..from + count]);
+        self.join(tokens, from, |at| self.rank(given[at], given[at + 1]));
+    }
+
     /// Merge up to N tokens to the front of the slice; how many are left.
     #[allow(clippy::cast_possible_truncation, reason = "places are less than 128")]
     fn short<const N: usize>(&self, tokens: &mut [u32], first: impl Fn(usize) -> u32) -> usize {

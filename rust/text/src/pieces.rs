@@ -1,0 +1,264 @@
+//! The path of `SentencePiece`'s BPE: pipelines that write `▁` for spaces and leave words to the merges.
+//!
+//! ```text
+//! text -> added tokens | segments -> words, cut where no merge can join -> ids
+//! ```
+//!
+//! The reference merges a segment between added tokens as one word. What a word becomes is kept in a table of the
+//! calling thread, by its bytes in the text.
+
+use serde_json::{Value, json};
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::pre_tokenizers::metaspace::PrependScheme;
+use tokenizers::pre_tokenizers::split::SplitPattern;
+
+use crate::Encoding;
+use crate::added::Added;
+use crate::kept::{Kept, Owner, WAITING};
+use crate::symbols::{MARK, Symbols, spelled};
+
+/// What marks are spelled as.
+const SPACE: u32 = ' ' as u32;
+
+/// Before which segments a mark is put.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Prefix {
+    Never,
+    Always,
+    /// Before those that begin with none.
+    Missing,
+    /// Before one that begins the text, with none.
+    First,
+}
+
+/// A tokenizer's pipeline, if it is one that this file knows.
+pub struct Pieces {
+    owner: Owner,
+    prefix: Prefix,
+    added: Added,
+    symbols: Symbols,
+}
+
+impl Pieces {
+    /// The path of a pipeline, or None where only the reference knows what to do.
+    pub fn new(tokenizer: &tokenizers::Tokenizer, json: &str) -> Option<Self> {
+        let (replaces, prepends) = read_normalizer(tokenizer)?;
+        let (prefix, split) = match tokenizer.get_pre_tokenizer() {
+            None if replaces => (if prepends { Prefix::Always } else { Prefix::Never }, false),
+            // no space is left to split at
+            Some(PreTokenizerWrapper::Split(split))
+                if replaces
+                    && !split.invert
+                    && matches!(&split.pattern, SplitPattern::String(text) if text == " ") =>
+            {
+                (if prepends { Prefix::Always } else { Prefix::Never }, false)
+            }
+            Some(PreTokenizerWrapper::Metaspace(space)) if !prepends && space.get_replacement() == MARK => {
+                let prefix = match space.prepend_scheme {
+                    PrependScheme::Never => Prefix::Never,
+                    PrependScheme::Always => Prefix::Missing,
+                    PrependScheme::First => Prefix::First,
+                };
+                (prefix, space.split)
+            }
+            _ => return None,
+        };
+        // a normalized text differs from the text in spaces and marks, and in one that is put before it
+        let alike =
+            |content: &str, strips: bool| !replaces || !prepends && !strips && !content.contains([' ', MARK]);
+        let added = Added::new(tokenizer, alike)?;
+        Some(Self { owner: Owner::default(), prefix, added, symbols: Symbols::from_json(json, split)? })
+    }
+
+    /// Encode a text; None when the reference has to.
+    pub fn encode(&self, text: &str, added: bool) -> Option<Encoding> {
+        self.owner.with_kept(|kept| {
+            let mut writer = Writer {
+                pieces: self,
+                text,
+                kept,
+                waiting: Vec::with_capacity(WAITING),
+                fresh: Vec::new(),
+                out: Encoding::default(),
+            };
+            writer.out.ids.reserve(text.len() / 3);
+            writer.out.offsets.reserve(text.len() / 3);
+            let mut from = 0;
+            for (begin, end, id) in if added { self.added.find(text) } else { Vec::new() } {
+                writer.segment(from, begin)?;
+                writer.out.ids.push(id);
+                writer.out.offsets.push((offset(begin), offset(end)));
+                from = end;
+            }
+            writer.segment(from, text.len())?;
+            Some(writer.out)
+        })
+    }
+}
+
+struct Writer<'a> {
+    pieces: &'a Pieces,
+    text: &'a str,
+    kept: &'a mut Kept,
+    /// Words that were found and not yet written: where each begins and ends.
+    waiting: Vec<(u32, u32, bool)>,
+    /// Ids of the word that is being made.
+    fresh: Vec<u32>,
+    out: Encoding,
+}
+
+impl Writer<'_> {
+    /// Write what lies between added tokens; None where only the reference can.
+    fn segment(&mut self, from: usize, to: usize) -> Option<()> {
+        // white space that belongs to two added tokens: nothing is between them
+        if from >= to {
+            return Some(());
+        }
+        let (first, _) = self.spelled(from);
+        let prefixed = match self.pieces.prefix {
+            Prefix::Never => false,
+            Prefix::Always => true,
+            Prefix::Missing => first != SPACE,
+            Prefix::First => from == 0 && first != SPACE,
+        };
+        let mut at = from;
+        if prefixed {
+            at = self.end(SPACE, from, to);
+            self.prefixed(from, at)?;
+        }
+        while at < to {
+            let (first, width) = self.spelled(at);
+            let end = self.end(first, at + width, to);
+            if self.waiting.len() == WAITING {
+                self.write()?;
+            }
+            self.waiting.push((offset(at), offset(end), true));
+            at = end;
+        }
+        self.write()
+    }
+
+    /// The character at a place, spelled, and its bytes.
+    #[inline]
+    fn spelled(&self, at: usize) -> (u32, usize) {
+        match self.text.as_bytes()[at] {
+            byte @ 0..128 => (u32::from(byte), 1),
+            _ => self.text[at..].chars().next().map_or((SPACE, 1), |c| (spelled(c), c.len_utf8())),
+        }
+    }
+
+    /// Where the word ends that goes on at a place, behind a character.
+    #[inline]
+    fn end(&self, mut left: u32, mut at: usize, to: usize) -> usize {
+        while at < to {
+            let (right, width) = self.spelled(at);
+            if !self.pieces.symbols.seams.joins(left, right) {
+                break;
+            }
+            (left, at) = (right, at + width);
+        }
+        at
+    }
+
+    /// Write the words that wait.
+    fn write(&mut self) -> Option<()> {
+        let (text, symbols, fresh) = (self.text, &self.pieces.symbols, &mut self.fresh);
+        let missing = |kept: &mut Kept, out: &mut Encoding, (from, to, _)| {
+            let word = &text[from..to];
+            // a mark of the text itself is longer than the space that it is told by elsewhere
+            let marked = word.contains(MARK);
+            let ids = made(symbols, kept, fresh, word, marked).ok_or(())?;
+            let mut at = from;
+            for id in ids {
+                let end = if marked {
+                    behind(text, at, symbols.length(*id))
+                } else {
+                    at + symbols.length(*id) as usize
+                };
+                out.ids.push(*id);
+                out.offsets.push((offset(at), offset(end)));
+                at = end;
+            }
+            Ok::<(), ()>(())
+        };
+        let written = self.kept.write(text.as_bytes(), &self.waiting, &mut self.out, missing);
+        self.waiting.clear();
+        written.ok()
+    }
+
+    /// Write the word that a mark is put before; it may be the mark alone.
+    fn prefixed(&mut self, from: usize, to: usize) -> Option<()> {
+        let symbols = &self.pieces.symbols;
+        let width = self.spelled(from).1;
+        let word = [" ", &self.text[from..to]].concat();
+        let ids = made(symbols, self.kept, &mut self.fresh, &word, word.contains(MARK))?;
+        let mut at = from;
+        for (index, id) in ids.iter().enumerate() {
+            let end = behind(self.text, at, symbols.length(*id) - u32::from(index == 0));
+            // a token that is the mark alone has the character behind it, which it is put before
+            let shown = if end == from { from + width } else { end };
+            self.out.ids.push(*id);
+            self.out.offsets.push((offset(at), offset(shown)));
+            at = end;
+        }
+        Some(())
+    }
+}
+
+/// The ids of a word, kept or made; None where it has a character that has no token, nor tokens of its bytes.
+fn made<'a>(
+    symbols: &Symbols,
+    kept: &'a mut Kept,
+    fresh: &'a mut Vec<u32>,
+    word: &str,
+    marked: bool,
+) -> Option<&'a [u32]> {
+    fresh.clear();
+    if let Some(ids) = kept.ids(word.as_bytes(), true) {
+        fresh.extend_from_slice(ids);
+        return Some(fresh);
+    }
+    if !symbols.encode(word, fresh) {
+        return None;
+    }
+    if !marked {
+        kept.put(word.as_bytes(), true, fresh, |id| symbols.length(id));
+    }
+    Some(fresh)
+}
+
+/// The place behind so many bytes of a text, of which a mark has one.
+fn behind(text: &str, mut at: usize, length: u32) -> usize {
+    let mark = "\u{2581}".as_bytes();
+    for _ in 0..length {
+        // tokens of bytes end inside of characters
+        at += if text.as_bytes()[at..].starts_with(mark) { mark.len() } else { 1 };
+    }
+    at
+}
+
+/// Whether a normalizer writes marks for spaces, and puts one before a text; None where it does anything else.
+fn read_normalizer(tokenizer: &tokenizers::Tokenizer) -> Option<(bool, bool)> {
+    let Some(normalizer) = tokenizer.get_normalizer() else {
+        return Some((false, false));
+    };
+    let described = serde_json::to_value(normalizer).ok()?;
+    let parts = match &described["normalizers"] {
+        Value::Array(parts) => parts.as_slice(),
+        _ => std::slice::from_ref(&described),
+    };
+    let replace = json!({"type": "Replace", "pattern": {"String": " "}, "content": MARK});
+    let prepend = json!({"type": "Prepend", "prepend": MARK});
+    match parts {
+        [part] if *part == replace => Some((true, false)),
+        [one, other] if [one, other] == [&prepend, &replace] || [one, other] == [&replace, &prepend] => {
+            Some((true, true))
+        }
+        _ => None,
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "`Library::encode` refuses texts of 4 GiB and more")]
+const fn offset(at: usize) -> u32 {
+    at as u32
+}
