@@ -79,6 +79,7 @@ def measure(
         loaded, answer["load"] = timed(lambda: engine(path, threads))
         if texts is None:
             return answer | {"load_again": timed(lambda: engine(path, threads))[1]}
+        loaded.warm_up(WARM_UP)
         stage = "fails"
         return answer | passes(loaded, json.loads(Path(texts).read_text("utf-8")))
     except BaseException as error:  # a panic of Rust is no Exception
@@ -97,8 +98,7 @@ def restrict(threads: int, cores: list[int] | None) -> None:
 
 
 def passes(engine: Engine, texts: list[str]) -> dict[str, Any]:
-    """Two passes over the texts."""
-    engine.warm_up(WARM_UP)
+    """Two passes of an engine that is warmed up."""
     found, cold = timed(lambda: engine.encode(texts))
     ids = engine.ids(found)
     del found
@@ -132,7 +132,7 @@ def size(texts: list[str]) -> int:
 def reason(error: BaseException) -> str:
     """The first line of an error."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]
+    return lines[0][:120]
 
 
 if __name__ == "__main__":

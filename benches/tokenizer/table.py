@@ -116,7 +116,7 @@ def notes(found: dict[str, Any]) -> list[str]:
     versions = ", ".join(f"{name} {each['version'] or 'not installed'}" for name, each in found["engines"].items())
     lines = [
         f"{about['cpu']}, {about['cores']} cores; other processes took {load:.1f} cores on average; commit {about['commit'][:10]}.",
-        f"Rounds: {found['rounds']}, medians. Texts: {texts}.",
+        f"Medians of {found['rounds']} rounds. Texts: {texts}.",
         f"Engines: {versions}.",
     ]
     told: dict[tuple[str, str, str], list[str]] = {}
@@ -158,7 +158,7 @@ def show(found: dict[str, Any]) -> None:
     for table in tables(found):
         drawn = Drawn(title=table.title, title_justify="left")
         for at, name in enumerate(table.head):
-            drawn.add_column(name, justify="right" if at else "left")
+            drawn.add_column(name, justify="right" if at else "left", no_wrap=not at, overflow="fold")
         for row in table.rows:
             drawn.add_row(*row)
         console.print(drawn)
