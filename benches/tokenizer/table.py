@@ -76,7 +76,7 @@ def rated(entry: dict[str, Any]) -> str:
         case "exact":
             return number(entry["cold"])
         case "differs":
-            wrong = f"{entry['texts']} of {entry['of']} texts differ" if "texts" in entry else "ids change"
+            wrong = f"{entry['texts']} of {entry['of']} differ" if "texts" in entry else "ids change"
             return f"({number(entry['cold'])}; {wrong})"
         case state:
             return str(state)
@@ -116,7 +116,7 @@ def notes(found: dict[str, Any]) -> list[str]:
     versions = ", ".join(f"{name} {each['version'] or 'not installed'}" for name, each in found["engines"].items())
     lines = [
         f"{about['cpu']}, {about['cores']} cores; other processes took {load:.1f} cores on average; commit {about['commit'][:10]}.",
-        f"Medians of {found['rounds']} rounds. Texts: {texts}.",
+        f"Medians of {found['rounds']} rounds; in brackets: in how many texts ids differ. Texts: {texts}.",
         f"Engines: {versions}.",
     ]
     told: dict[tuple[str, str, str], list[str]] = {}
@@ -154,7 +154,8 @@ def show(found: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table as Drawn
 
-    console = Console()
+    # narrower than its words, a table of numbers can't be read at all: lines that are too long are the terminal's to break
+    console = Console(width=max(Console().width, 170))
     for table in tables(found):
         drawn = Drawn(title=table.title, title_justify="left")
         for at, name in enumerate(table.head):

@@ -86,7 +86,7 @@ def test_ours_is_exact_and_what_has_other_ids_is_absent_refuses_or_ends_is_told(
     assert found["refusing"]["reason"] == "no Digits"
     assert found["crashing"]["reason"] == "the process ended with 7"
     told = {name: bench.table.rated(entry) for name, entry in found.items()}
-    assert told["wrong"].endswith("; 1 of 4 texts differ)")
+    assert told["wrong"].endswith("; 1 of 4 differ)")
     assert (told["absent"], told["refusing"], told["crashing"]) == ("not installed", "refuses", "fails")
 
 
