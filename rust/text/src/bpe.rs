@@ -1,5 +1,7 @@
 //! Byte-level BPE: the bytes of a word to ids, as the reference merges them.
 
+use rustc_hash::FxHashMap;
+
 use crate::described::Described;
 use crate::merges::{Merges, NONE};
 use crate::whole::Whole;
@@ -20,22 +22,20 @@ pub struct Bpe {
 }
 
 impl Bpe {
-    /// The merges of a tokenizer.json; None where its model is another, or not one of bytes.
-    pub fn from_json(json: &str) -> Option<Self> {
-        let model = Described::from_json(json)?;
-        let vocab = model.vocabulary();
+    /// The merges of a model, whose ids are these; None where they can't be.
+    pub fn new(model: &Described, vocab: &FxHashMap<&str, u32>) -> Option<Self> {
         let bytes =
             byte_chars().map(|c| vocab.get(c.encode_utf8(&mut [0; 4]) as &str).copied().unwrap_or(NONE));
         let mut lengths = vec![0; vocab.values().max().map_or(0, |id| *id as usize + 1)];
-        for (token, id) in &vocab {
+        for (token, id) in vocab {
             lengths[*id as usize] = u32::try_from(token.chars().count()).ok()?;
         }
-        let merges = Merges::new(&model.triples(&vocab)?)?;
+        let merges = Merges::new(&model.triples(vocab)?)?;
         let pairs = bytes.iter().flat_map(|left| bytes.iter().map(|right| (*left, *right)));
         let known =
             |(left, right)| if left == NONE || right == NONE { NONE } else { merges.rank(left, right) };
         let first = pairs.map(known).collect();
-        let whole = model.ignore_merges.then(|| Whole::new(&vocab));
+        let whole = model.ignore_merges.then(|| Whole::new(vocab));
         Some(Self { bytes, lacks: bytes.contains(&NONE), merges, first, whole, lengths })
     }
 
@@ -67,6 +67,13 @@ mod tests {
 
     use super::*;
     use crate::{Library, Tokenizer};
+
+    fn bpe(json: &str) -> Option<Bpe> {
+        let file: Value = serde_json::from_str(json).unwrap();
+        let model = file["model"].to_string();
+        let model = Described::from_json(&model)?;
+        Bpe::new(&model, &model.vocabulary())
+    }
 
     /// A byte-level tokenizer whose merges are drawn from the tokens made so far.
     fn drawn(draws: &[(usize, usize)], options: &Value, without: &[u8]) -> String {
@@ -125,17 +132,17 @@ mod tests {
             json!({"continuing_subword_prefix": "##"}),
             json!({"end_of_word_suffix": "</w>"}),
         ] {
-            assert!(Bpe::from_json(&drawn(&[], &options, &[])).is_none(), "{options}");
+            assert!(bpe(&drawn(&[], &options, &[])).is_none(), "{options}");
         }
-        assert!(Bpe::from_json(&drawn(&[(0, 1)], &json!({"end_of_word_suffix": ""}), &[])).is_some());
-        assert!(Bpe::from_json(r#"{"model": {"type": "WordPiece", "vocab": {"a": 0}}}"#).is_none());
+        assert!(bpe(&drawn(&[(0, 1)], &json!({"end_of_word_suffix": ""}), &[])).is_some());
+        assert!(bpe(r#"{"model": {"type": "WordPiece", "vocab": {"a": 0}}}"#).is_none());
     }
 
     #[test]
     fn a_long_word_takes_little_more_than_linear_time() {
-        let bpe = Bpe::from_json(&drawn(&[(0, 0), (5, 5), (6, 6), (7, 7)], &json!({}), &[])).unwrap();
+        let long = bpe(&drawn(&[(0, 0), (5, 5), (6, 6), (7, 7)], &json!({}), &[])).unwrap();
         let mut ids = Vec::new();
-        assert!(bpe.encode(&vec![b'a'; 1 << 20], &mut ids));
+        assert!(long.encode(&vec![b'a'; 1 << 20], &mut ids));
         assert_eq!(ids.len(), (1 << 20) / 16);
     }
 }

@@ -7,12 +7,6 @@ use rustc_hash::FxHashMap;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-#[derive(Deserialize)]
-struct File<'a> {
-    #[serde(borrow)]
-    model: Described<'a>,
-}
-
 /// What a model is made of, and what it is told to do.
 #[derive(Deserialize)]
 pub struct Described<'a> {
@@ -47,9 +41,9 @@ enum Merge<'a> {
 }
 
 impl<'a> Described<'a> {
-    /// The model of a tokenizer.json; None where it is another, or one that does more than merge.
+    /// The model as a tokenizer.json has it; None where it is another, or one that does more than merge.
     pub fn from_json(json: &'a str) -> Option<Self> {
-        let model = serde_json::from_str::<File>(json).ok()?.model;
+        let model: Self = serde_json::from_str(json).ok()?;
         let is_plain = |part: &Option<String>| part.as_ref().is_none_or(String::is_empty);
         let merges_only = !model.dropout.is_some_and(|p| p > 0.0)
             && is_plain(&model.continuing_subword_prefix)

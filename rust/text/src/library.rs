@@ -1,18 +1,56 @@
-//! The reference: a tokenizer.json through the `tokenizers` crate.
+//! A tokenizer.json: by a path of our own where one is known, else by the `tokenizers` crate.
+//!
+//! The crate's tokenizer is the reference. Reading a large vocabulary takes it a second, so where a path of our own
+//! is in use it is read only when somebody asks for something that only it has.
 
-use tokenizers::{Model, Normalizer, OffsetType, PreTokenizedString, PreTokenizer};
-use tokenizers::{NormalizedString, NormalizerWrapper};
+use std::sync::OnceLock;
 
+use rustc_hash::FxHashMap;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokenizers::{
+    Model, NormalizedString, Normalizer, OffsetType, PostProcessor, PreTokenizedString, PreTokenizer, Token,
+};
+
+use crate::described::Described;
 use crate::pieces::Pieces;
-use crate::words::Words;
+use crate::words::{Ask, Words};
 use crate::{AddedToken, Encoding, TextError, Tokenizer};
 
 /// A tokenizer.json, loaded once and shared by all threads.
 pub struct Library {
-    inner: tokenizers::Tokenizer,
+    /// Its text, as long as the reference may have to be read.
+    json: String,
+    reference: OnceLock<Result<tokenizers::Tokenizer, String>>,
+    /// Everything but the model, where a path of our own is in use.
+    frame: Option<tokenizers::Tokenizer>,
     added: Vec<AddedToken>,
-    words: Option<Words>,
-    pieces: Option<Pieces>,
+    path: Path,
+}
+
+enum Path {
+    Words(Box<Words>),
+    Pieces(Box<Pieces>),
+    Reference,
+}
+
+/// The parts of a tokenizer.json, unread.
+#[derive(Deserialize)]
+struct Parts<'a> {
+    #[serde(borrow, default)]
+    version: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    added_tokens: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    normalizer: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pre_tokenizer: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    post_processor: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    decoder: Option<&'a RawValue>,
+    #[serde(borrow)]
+    model: &'a RawValue,
 }
 
 impl Library {
@@ -21,37 +59,56 @@ impl Library {
     /// # Errors
     /// `TextError::Load` when it is none, or one whose ids are random (BPE dropout).
     pub fn from_json(json: &str) -> Result<Self, TextError> {
-        let inner: tokenizers::Tokenizer =
-            json.parse().map_err(|error: tokenizers::Error| TextError::Load(error.to_string()))?;
-        if let tokenizers::ModelWrapper::BPE(model) = inner.get_model()
+        if let Some(own) = Self::own(json) {
+            return Ok(own);
+        }
+        let reference = read(json).map_err(TextError::Load)?;
+        if let tokenizers::ModelWrapper::BPE(model) = reference.get_model()
             && model.dropout.is_some_and(|p| p > 0.0)
         {
             return Err(TextError::Load(
                 "its BPE has dropout, so ids would be random; set `dropout` to null".into(),
             ));
         }
-        let mut added: Vec<AddedToken> = inner
-            .get_added_tokens_decoder()
-            .into_iter()
-            .map(|(id, token)| AddedToken { content: token.content, id, special: token.special })
-            .collect();
-        added.sort_unstable_by_key(|token| token.id);
-        let words = Words::new(&inner, json);
-        let pieces = if words.is_some() { None } else { Pieces::new(&inner, json) };
-        Ok(Self { inner, added, words, pieces })
+        let added = added(&reference);
+        let reference = OnceLock::from(Ok(reference));
+        Ok(Self { json: String::new(), reference, frame: None, added, path: Path::Reference })
+    }
+
+    /// The tokenizer with a path of our own, where one knows all of its parts.
+    fn own(json: &str) -> Option<Self> {
+        let parts: Parts = serde_json::from_str(json).ok()?;
+        let model = Described::from_json(parts.model.get())?;
+        let ids = model.vocabulary();
+        let frame = frame(&parts, &ids)?;
+        let words = Words::new(&frame, &model, &ids).map(|words| Path::Words(Box::new(words)));
+        let path = words
+            .or_else(|| Pieces::new(&frame, &model, &ids).map(|pieces| Path::Pieces(Box::new(pieces))))?;
+        let reference = OnceLock::new();
+        Some(Self { json: json.to_owned(), reference, added: added(&frame), frame: Some(frame), path })
+    }
+
+    fn reference(&self) -> Result<&tokenizers::Tokenizer, TextError> {
+        let read = self.reference.get_or_init(|| read(&self.json));
+        read.as_ref().map_err(|error| TextError::Load(error.clone()))
+    }
+
+    /// A tokenizer with the reference's normalizer, pre-tokenizer and post-processor.
+    fn frame(&self) -> Result<&tokenizers::Tokenizer, TextError> {
+        self.frame.as_ref().map_or_else(|| self.reference(), Ok)
     }
 
     /// The same tokenizer without a path of our own: what ours are compared with.
     #[must_use]
     pub fn without_words(mut self) -> Self {
-        (self.words, self.pieces) = (None, None);
+        self.path = Path::Reference;
         self
     }
 
     /// Whether a path of our own is in use.
     #[must_use]
     pub const fn has_words(&self) -> bool {
-        self.words.is_some() || self.pieces.is_some()
+        !matches!(self.path, Path::Reference)
     }
 
     /// The tokens that the tokenizer puts before and behind one text, when it is asked to.
@@ -59,70 +116,134 @@ impl Library {
     /// # Errors
     /// `TextError::Encode` when what it puts around a text depends on the text.
     pub fn around(&self) -> Result<(Vec<u32>, Vec<u32>), TextError> {
-        let refused = |error: tokenizers::Error| TextError::Encode(error.to_string());
-        let around = |text: &str| -> Result<_, TextError> {
-            let bare = self.inner.encode(text, false).map_err(refused)?;
-            let whole = self.inner.encode(text, true).map_err(refused)?;
-            let (bare, whole) = (bare.get_ids(), whole.get_ids());
-            let begin = whole.windows(bare.len().max(1)).position(|part| part == bare);
+        let Some(processor) = self.frame()?.get_post_processor() else {
+            return Ok((Vec::new(), Vec::new()));
+        };
+        // tokens that are in no vocabulary, so that they are found again
+        let around = |bare: &[u32]| -> Result<_, TextError> {
+            let tokens = bare.iter().map(|id| Token::new(*id, String::new(), (0, 0))).collect();
+            let whole = processor
+                .process(tokenizers::Encoding::from_tokens(tokens, 0), None, true)
+                .map_err(|error| TextError::Encode(error.to_string()))?;
+            let whole = whole.get_ids();
+            let begin = whole.windows(bare.len()).position(|part| part == bare);
             Ok(begin.map(|at| (whole[..at].to_vec(), whole[at + bare.len()..].to_vec())))
         };
-        match (around("a")?, around("b c")?) {
+        match (around(&[u32::MAX])?, around(&[u32::MAX, u32::MAX - 1])?) {
             (Some(one), Some(other)) if one == other => Ok(one),
             _ => Err(TextError::Encode("what it puts around a text depends on the text".into())),
         }
     }
 
     /// The reference's own pipeline, without what its post-processor does to offsets.
-    fn reference(&self, mut text: PreTokenizedString) -> Result<Encoding, TextError> {
+    fn by_reference(&self, mut text: PreTokenizedString) -> Result<Encoding, TextError> {
         let refused = |error: tokenizers::Error| TextError::Encode(error.to_string());
-        if let Some(splitter) = self.inner.get_pre_tokenizer() {
+        if let Some(splitter) = self.frame()?.get_pre_tokenizer() {
             splitter.pre_tokenize(&mut text).map_err(refused)?;
         }
-        let model = self.inner.get_model();
+        let model = self.reference()?.get_model();
         text.tokenize(|piece| model.tokenize(piece.get())).map_err(refused)?;
         let encoding = text.into_encoding(None, 0, OffsetType::Byte).map_err(refused)?;
-        #[allow(clippy::cast_possible_truncation, reason = "`fits` refuses texts of 4 GiB and more")]
+        #[allow(clippy::cast_possible_truncation, reason = "`encode_with` refuses texts of 4 GiB and more")]
         let offsets = encoding.get_offsets().iter().map(|&(from, to)| (from as u32, to as u32)).collect();
         Ok(Encoding { ids: encoding.get_ids().to_vec(), offsets })
     }
 }
 
-fn fits(text: &str) -> Result<(), TextError> {
-    u32::try_from(text.len()).map(|_| ()).map_err(|_| TextError::TooLong(text.len()))
+/// The crate's tokenizer.
+fn read(json: &str) -> Result<tokenizers::Tokenizer, String> {
+    json.parse().map_err(|error: tokenizers::Error| error.to_string())
+}
+
+/// A tokenizer with all parts but the model, in whose place is one that knows the added tokens.
+///
+/// Their ids are those that the crate gives: the model's, and behind them one after the other; what the file says
+/// of them it does not heed.
+fn frame(parts: &Parts, ids: &FxHashMap<&str, u32>) -> Option<tokenizers::Tokenizer> {
+    #[derive(Deserialize)]
+    struct Named {
+        content: String,
+    }
+    let text = |part: Option<&RawValue>| part.map_or("null", RawValue::get).to_owned();
+    let named: Vec<Named> = serde_json::from_str(parts.added_tokens.map_or("[]", RawValue::get)).ok()?;
+    let mut known: serde_json::Map<String, serde_json::Value> = serde_json::Map::new();
+    let mut next = ids.len();
+    for Named { content } in named {
+        if content.is_empty() || known.contains_key(&content) {
+            continue;
+        }
+        let of_model = ids.get(&*content).map(|id| *id as usize);
+        let id = of_model.unwrap_or(next);
+        next += usize::from(of_model.is_none());
+        known.insert(content, id.into());
+    }
+    let model = serde_json::json!({"type": "WordLevel", "vocab": known, "unk_token": ""});
+    let json = format!(
+        r#"{{"version": {}, "added_tokens": {}, "normalizer": {}, "pre_tokenizer": {}, "post_processor": {},
+            "decoder": {}, "model": {model}}}"#,
+        parts.version.map_or("\"1.0\"", RawValue::get),
+        parts.added_tokens.map_or("[]", RawValue::get),
+        text(parts.normalizer),
+        text(parts.pre_tokenizer),
+        text(parts.post_processor),
+        text(parts.decoder),
+    );
+    read(&json).ok()
+}
+
+fn added(tokenizer: &tokenizers::Tokenizer) -> Vec<AddedToken> {
+    let tokens = tokenizer.get_added_tokens_decoder().into_iter();
+    let mut added: Vec<_> =
+        tokens.map(|(id, token)| AddedToken { content: token.content, id, special: token.special }).collect();
+    added.sort_unstable_by_key(|token| token.id);
+    added
+}
+
+impl Ask for Library {
+    fn ask(&self, word: &str) -> Result<Vec<Token>, TextError> {
+        let tokens = self.reference()?.get_model().tokenize(word);
+        tokens.map_err(|error| TextError::Encode(error.to_string()))
+    }
+}
+
+impl Library {
+    /// Encode a text, added tokens in it or not.
+    fn encode_with(&self, text: &str, added: bool) -> Result<Encoding, TextError> {
+        u32::try_from(text.len()).map_err(|_| TextError::TooLong(text.len()))?;
+        let own = match &self.path {
+            Path::Words(words) => Some(words.encode(self, text, added)?),
+            Path::Pieces(pieces) => pieces.encode(text, added),
+            Path::Reference => None,
+        };
+        if let Some(encoding) = own {
+            return Ok(encoding);
+        }
+        let form = self.frame()?.get_normalizer();
+        if added {
+            let vocabulary = self.reference()?.get_added_vocabulary();
+            return self.by_reference(vocabulary.extract_and_normalize(form, text));
+        }
+        let mut normalized = NormalizedString::from(text);
+        if let Some(form) = form {
+            form.normalize(&mut normalized).map_err(|error| TextError::Encode(error.to_string()))?;
+        }
+        self.by_reference(PreTokenizedString::from(normalized))
+    }
 }
 
 impl Tokenizer for Library {
     fn encode(&self, text: &str) -> Result<Encoding, TextError> {
-        fits(text)?;
-        if let Some(words) = &self.words {
-            return words.encode(self.inner.get_model(), text, true);
-        }
-        if let Some(encoding) = self.pieces.as_ref().and_then(|pieces| pieces.encode(text, true)) {
-            return Ok(encoding);
-        }
-        let vocabulary = self.inner.get_added_vocabulary();
-        self.reference(vocabulary.extract_and_normalize(self.inner.get_normalizer(), text))
+        self.encode_with(text, true)
     }
 
     fn encode_plain(&self, text: &str) -> Result<Encoding, TextError> {
-        fits(text)?;
-        if let Some(words) = &self.words {
-            return words.encode(self.inner.get_model(), text, false);
-        }
-        if let Some(encoding) = self.pieces.as_ref().and_then(|pieces| pieces.encode(text, false)) {
-            return Ok(encoding);
-        }
-        let mut normalized = NormalizedString::from(text);
-        let form: Option<&NormalizerWrapper> = self.inner.get_normalizer();
-        if let Some(form) = form {
-            form.normalize(&mut normalized).map_err(|error| TextError::Encode(error.to_string()))?;
-        }
-        self.reference(PreTokenizedString::from(normalized))
+        self.encode_with(text, false)
     }
 
     fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, TextError> {
-        self.inner.decode(ids, skip_special_tokens).map_err(|error| TextError::Decode(error.to_string()))
+        self.reference()?
+            .decode(ids, skip_special_tokens)
+            .map_err(|error| TextError::Decode(error.to_string()))
     }
 
     fn added_tokens(&self) -> &[AddedToken] {
@@ -130,6 +251,7 @@ impl Tokenizer for Library {
     }
 
     fn token_to_id(&self, token: &str) -> Option<u32> {
-        self.inner.token_to_id(token)
+        let added = self.added.iter().find(|added| added.content == token);
+        added.map(|added| added.id).or_else(|| self.reference().ok()?.token_to_id(token))
     }
 }

@@ -7,6 +7,7 @@
 //! The reference merges a segment between added tokens as one word. What a word becomes is kept in a table of the
 //! calling thread, by its bytes in the text.
 
+use rustc_hash::FxHashMap;
 use serde_json::{Value, json};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::metaspace::PrependScheme;
@@ -14,6 +15,7 @@ use tokenizers::pre_tokenizers::split::SplitPattern;
 
 use crate::Encoding;
 use crate::added::Added;
+use crate::described::Described;
 use crate::kept::{Kept, Owner, WAITING};
 use crate::symbols::{MARK, Symbols, spelled};
 
@@ -41,7 +43,11 @@ pub struct Pieces {
 
 impl Pieces {
     /// The path of a pipeline, or None where only the reference knows what to do.
-    pub fn new(tokenizer: &tokenizers::Tokenizer, json: &str) -> Option<Self> {
+    pub fn new(
+        tokenizer: &tokenizers::Tokenizer,
+        model: &Described,
+        ids: &FxHashMap<&str, u32>,
+    ) -> Option<Self> {
         let (replaces, prepends) = read_normalizer(tokenizer)?;
         let (prefix, split) = match tokenizer.get_pre_tokenizer() {
             None if replaces => (if prepends { Prefix::Always } else { Prefix::Never }, false),
@@ -67,7 +73,7 @@ impl Pieces {
         let alike =
             |content: &str, strips: bool| !replaces || !prepends && !strips && !content.contains([' ', MARK]);
         let added = Added::new(tokenizer, alike)?;
-        Some(Self { owner: Owner::default(), prefix, added, symbols: Symbols::from_json(json, split)? })
+        Some(Self { owner: Owner::default(), prefix, added, symbols: Symbols::new(model, ids, split)? })
     }
 
     /// Encode a text; None when the reference has to.

@@ -4,6 +4,8 @@
 //! characters stand at the seam of no merge. Between two that don't, nothing can ever be joined, so that a text falls
 //! into short words there, with the same tokens.
 
+use rustc_hash::FxHashMap;
+
 use crate::described::Described;
 use crate::merges::{Merges, NONE};
 
@@ -31,15 +33,13 @@ pub struct Symbols {
 }
 
 impl Symbols {
-    /// The characters and merges of a tokenizer.json; None where its model is another, or does what this can't.
+    /// The characters and merges of a model, whose ids are these; None where it does what this can't.
     ///
     /// With `split` every mark begins a word, whatever the merges say.
-    pub fn from_json(json: &str, split: bool) -> Option<Self> {
-        let model = Described::from_json(json)?;
+    pub fn new(model: &Described, vocabulary: &FxHashMap<&str, u32>, split: bool) -> Option<Self> {
         if model.ignore_merges {
             return None;
         }
-        let vocabulary = model.vocabulary();
         let mut bytes = [NONE; 256];
         if model.byte_fallback {
             for (byte, id) in bytes.iter_mut().enumerate() {
@@ -55,7 +55,7 @@ impl Symbols {
         let mut pages = vec![0; (char::MAX as usize + 1) / PAGE];
         pages[0] = PAGE_OF_ASCII;
         let mut ids = vec![NONE; 2 * PAGE];
-        for (token, id) in &vocabulary {
+        for (token, id) in vocabulary {
             let marks = token.matches(MARK).count();
             let length = &mut lengths[*id as usize];
             if *length != NONE {
@@ -81,7 +81,7 @@ impl Symbols {
             lengths[id as usize] = 1;
         }
         // what is a byte's token and merged too may be one byte or the characters of its name
-        let triples = model.triples(&vocabulary)?;
+        let triples = model.triples(vocabulary)?;
         if ids[PAGE + b' ' as usize] == NONE || triples.iter().flatten().any(|id| of_bytes[*id as usize]) {
             return None;
         }

@@ -10,9 +10,11 @@
 //! merges depends on it alone, so that is what is kept in a table of the calling thread.
 
 use aho_corasick::{AhoCorasick, MatchKind};
-use tokenizers::{Model, NormalizerWrapper};
+use rustc_hash::FxHashMap;
+use tokenizers::{NormalizerWrapper, Token};
 
 use crate::bpe::Bpe;
+use crate::described::Described;
 use crate::inert::is_nfc;
 use crate::kept::{Kept, MOST, Owner};
 use crate::normal::Normal;
@@ -21,6 +23,12 @@ use crate::{Encoding, TextError};
 
 /// Words that are found before the first of them is looked up.
 const WAITING: usize = 64;
+
+/// Knows the tokens of words with bytes that the vocabulary lacks.
+pub trait Ask {
+    /// The model's tokens of a word, written with the characters that stand for bytes.
+    fn ask(&self, word: &str) -> Result<Vec<Token>, TextError>;
+}
 
 /// A tokenizer's pipeline, if it is one that this file knows.
 pub struct Words {
@@ -35,7 +43,11 @@ pub struct Words {
 
 impl Words {
     /// The word path of a pipeline, or None where only the reference knows what to do.
-    pub fn new(tokenizer: &tokenizers::Tokenizer, json: &str) -> Option<Self> {
+    pub fn new(
+        tokenizer: &tokenizers::Tokenizer,
+        model: &Described,
+        ids: &FxHashMap<&str, u32>,
+    ) -> Option<Self> {
         let nfc = match tokenizer.get_normalizer() {
             None => false,
             Some(NormalizerWrapper::NFC(_)) => true,
@@ -65,13 +77,13 @@ impl Words {
             stages: stages(tokenizer.get_pre_tokenizer()?)?,
             added,
             added_ids: tokens.into_iter().map(|(id, _)| id).collect(),
-            bpe: Bpe::from_json(json)?,
+            bpe: Bpe::new(model, ids)?,
             byte_chars: byte_chars(),
         })
     }
 
     /// Encode a text, added tokens in it or not.
-    pub fn encode(&self, model: &impl Model, text: &str, added: bool) -> Result<Encoding, TextError> {
+    pub fn encode(&self, model: &impl Ask, text: &str, added: bool) -> Result<Encoding, TextError> {
         let matches = self.added.iter().filter(|_| added).flat_map(|automaton| automaton.find_iter(text));
         let tokens =
             matches.map(|found| (found.start(), found.end(), self.added_ids[found.pattern().as_usize()]));
@@ -97,7 +109,7 @@ impl Words {
     /// Encode a text that the normalizer leaves as it is, with the tokens that are added in it.
     fn encode_normal(
         &self,
-        model: &impl Model,
+        model: &impl Ask,
         text: &str,
         tokens: impl Iterator<Item = (usize, usize, u32)>,
     ) -> Result<Encoding, TextError> {
@@ -160,7 +172,7 @@ struct Writer<'a, M> {
     out: Encoding,
 }
 
-impl<M: Model> Writer<'_, M> {
+impl<M: Ask> Writer<'_, M> {
     /// Write the tokens of `text[from..to]`, in which nothing is added.
     fn segment(&mut self, from: usize, to: usize) -> Result<(), TextError> {
         if from == to {
@@ -270,7 +282,7 @@ impl<M: Model> Writer<'_, M> {
             mapped.push(c);
         }
         byte_at.push(offset(word.len()));
-        let tokens = self.model.tokenize(&mapped).map_err(|error| TextError::Encode(error.to_string()))?;
+        let tokens = self.model.ask(&mapped)?;
         Ok(tokens
             .into_iter()
             .map(|token| (token.id, byte_at[token.offsets.0], byte_at[token.offsets.1]))
