@@ -18,7 +18,7 @@ pub struct Bpe {
     /// Tokens that a whole word is, before any merge; only where the tokenizer says so.
     whole: Option<Whole>,
     /// Bytes of each token, by id.
-    lengths: Vec<u32>,
+    lengths: Vec<u16>,
 }
 
 impl Bpe {
@@ -26,9 +26,9 @@ impl Bpe {
     pub fn new(model: &Described, vocab: &FxHashMap<&str, u32>) -> Option<Self> {
         let bytes =
             byte_chars().map(|c| vocab.get(c.encode_utf8(&mut [0; 4]) as &str).copied().unwrap_or(NONE));
-        let mut lengths = vec![0; vocab.values().max().map_or(0, |id| *id as usize + 1)];
+        let mut lengths = vec![0_u16; vocab.values().max().map_or(0, |id| *id as usize + 1)];
         for (token, id) in vocab {
-            lengths[*id as usize] = u32::try_from(token.chars().count()).ok()?;
+            lengths[*id as usize] = u16::try_from(token.chars().count()).ok()?;
         }
         let merges = Merges::new(&model.triples(vocab)?)?;
         let pairs = bytes.iter().flat_map(|left| bytes.iter().map(|right| (*left, *right)));
@@ -41,7 +41,7 @@ impl Bpe {
 
     /// Bytes of a token.
     pub fn length(&self, id: u32) -> u32 {
-        self.lengths[id as usize]
+        self.lengths[id as usize].into()
     }
 
     /// Append the ids of a word; false where only the reference knows them.

@@ -68,6 +68,7 @@ pub struct Small {
     /// The word's bytes, and their number in the last; no word has the key 0.
     key: u128,
     ids: [u32; 3],
+    /// 0 for a word that has more, which the other table keeps.
     count: u8,
     /// Bytes of the first two tokens.
     lengths: [u8; 2],
@@ -134,15 +135,14 @@ impl Kept {
         self.small.get(place..place + 2)?.iter().find(|slot| slot.key == key)
     }
 
-    /// Bring a place near: something that depends on what is there.
-    #[inline]
-    pub fn touch(&self, place: usize) -> u8 {
-        self.small[place].count
-    }
-
     /// The ids of any other word, if they are there.
     #[inline]
     pub fn large(&self, word: &[u8], kind: bool) -> Option<&[u32]> {
+        if let Some(key) = Self::key(word, 0, word.len(), kind)
+            && self.small(key, Self::place(key)).is_none_or(|slot| slot.count > 0)
+        {
+            return None;
+        }
         let key = long_key(word, kind)?;
         let place = place::<LARGE>(mixed(key[0]) ^ mixed(key[1]).rotate_left(32));
         let slot = self.large[place..place + 2].iter().find(|slot| slot.key == key)?;
@@ -153,8 +153,8 @@ impl Kept {
     pub fn ids(&self, word: &[u8], kind: bool) -> Option<&[u32]> {
         let slot = Self::key(word, 0, word.len(), kind).and_then(|key| self.small(key, Self::place(key)));
         match slot {
-            Some(slot) => Some(&slot.ids[..usize::from(slot.count)]),
-            None => self.large(word, kind),
+            Some(slot) if slot.count > 0 => Some(&slot.ids[..usize::from(slot.count)]),
+            _ => self.large(word, kind),
         }
     }
 
@@ -172,22 +172,26 @@ impl Kept {
     ) -> Result<(), E> {
         for words in words.chunks(WAITING) {
             let mut keys = [(Self::NO_KEY, 0); WAITING];
-            let mut touched = 0;
             for ((from, to, kind), place) in words.iter().zip(&mut keys) {
                 if let Some(key) = Self::key(text, *from as usize, *to as usize, *kind) {
                     *place = (key, Self::place(key));
-                    touched |= self.touch(place.1);
                 }
             }
+            let small: &[Small] = &self.small;
+            let touched =
+                keys[..words.len()].iter().fold(0, |touched, (_, place)| touched | small[*place].count);
             std::hint::black_box(touched);
             let (mut ids, mut offsets) = ([0; WAITING * 3], [(0, 0); WAITING * 3]);
             let mut next = 0;
             while next < words.len() {
                 let mut count = 0;
                 let mut lacking = None;
+                let small: &[Small] = &self.small;
                 for ((from, to, kind), (key, place)) in words.iter().zip(&keys).skip(next) {
                     next += 1;
-                    let Some(slot) = self.small(*key, *place) else {
+                    let Some(slot) =
+                        small[*place..*place + 2].iter().find(|slot| slot.key == *key && slot.count > 0)
+                    else {
                         lacking = Some((*from as usize, *to as usize, *kind));
                         break;
                     };
@@ -209,16 +213,24 @@ impl Kept {
     /// Keep the ids of a word, and the bytes of each, unless there are too many.
     #[allow(clippy::cast_possible_truncation, reason = "at most six tokens of at most 31 bytes")]
     pub fn put(&mut self, word: &[u8], kind: bool, ids: &[u32], length: impl Fn(u32) -> u32) {
-        if let (Some(key), 1..=3) = (Self::key(word, 0, word.len(), kind), ids.len()) {
-            let place = place::<SMALL>(mixed(key));
+        if ids.is_empty() || ids.len() > 6 {
+            return;
+        }
+        if let Some(key) = Self::key(word, 0, word.len(), kind) {
+            let place = Self::place(key);
             self.small[place + 1] = self.small[place];
             let slot = &mut self.small[place];
-            (slot.key, slot.count) = (key, ids.len() as u8);
-            slot.ids[..ids.len()].copy_from_slice(ids);
-            for (kept, id) in slot.lengths.iter_mut().zip(ids) {
-                *kept = length(*id) as u8;
+            *slot = Small { key, ..Small::zeroed() };
+            if let Some(kept) = slot.ids.get_mut(..ids.len()) {
+                kept.copy_from_slice(ids);
+                slot.count = ids.len() as u8;
+                for (kept, id) in slot.lengths.iter_mut().zip(ids) {
+                    *kept = length(*id) as u8;
+                }
+                return;
             }
-        } else if let (Some(key), 1..=6) = (long_key(word, kind), ids.len()) {
+        }
+        if let Some(key) = long_key(word, kind) {
             let place = place::<LARGE>(mixed(key[0]) ^ mixed(key[1]).rotate_left(32));
             self.large[place + 1] = self.large[place];
             let slot = &mut self.large[place];
@@ -272,13 +284,7 @@ mod tests {
     use super::*;
 
     fn find(kept: &Kept, word: &[u8]) -> Option<Vec<u32>> {
-        let key = Kept::key(word, 0, word.len(), false);
-        let small = key.and_then(|key| kept.small(key, Kept::place(key)));
-        let ids = small.map(|slot| {
-            let (ids, _, count) = slot.tokens(0, 0);
-            ids[..count].to_vec()
-        });
-        ids.or_else(|| kept.large(word, false).map(<[u32]>::to_vec))
+        kept.ids(word, false).map(<[u32]>::to_vec)
     }
 
     #[test]

@@ -28,6 +28,10 @@ pub struct Merges {
     /// The left token, the right one, the rank; zero is nothing, so ranks here begin with 1.
     slots: Table<u64>,
     shift: u32,
+    /// Bits of which one is set for each pair: most pairs that are asked for are none, which is told by a place that
+    /// is near.
+    some: Vec<u64>,
+    some_shift: u32,
     /// What each merge makes, by rank.
     made: Vec<u32>,
 }
@@ -37,17 +41,22 @@ impl Merges {
     /// Of the same two tokens the last merge counts.
     pub fn new(merges: &[[u32; 3]]) -> Option<Self> {
         let size = (merges.len() * 3 / 2).next_power_of_two().max(16);
+        let bits = (merges.len() * 4).next_power_of_two().max(64);
         let mut table = Self {
             slots: Table::zeroed(size),
             shift: 64 - size.trailing_zeros(),
+            some: vec![0; bits / 64],
+            some_shift: 64 - bits.trailing_zeros(),
             made: merges.iter().map(|merge| merge[2]).collect(),
         };
         for (rank, [left, right, _]) in (1..).zip(merges) {
             if left >> TOKEN | right >> TOKEN != 0 || rank > RANKS {
                 return None;
             }
-            let slot = table.find(pair(*left, *right));
+            let slot = table.find(&table.slots, pair(*left, *right));
             table.slots[slot] = pair(*left, *right) | rank;
+            let (word, bit) = table.bit(pair(*left, *right));
+            table.some[word] |= bit;
         }
         Some(table)
     }
@@ -55,20 +64,38 @@ impl Merges {
     /// The slot of a pair, or the one where it would be.
     #[inline]
     #[allow(clippy::cast_possible_truncation, reason = "the upper bits, as many as there are slots")]
-    fn find(&self, pair: u64) -> usize {
-        let slots: &[u64] = &self.slots;
-        let mut at = ((pair >> RANK).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize;
+    const fn find(&self, slots: &[u64], pair: u64) -> usize {
+        let mut at = (mixed(pair) >> self.shift) as usize;
         while slots[at] != 0 && (slots[at] ^ pair) > RANKS {
             at = (at + 1) & (slots.len() - 1);
         }
         at
     }
 
+    /// The bit of a pair.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "the upper bits, as many as there are")]
+    const fn bit(&self, pair: u64) -> (usize, u64) {
+        let bit = mixed(pair) >> self.some_shift;
+        ((bit / 64) as usize, 1 << (bit % 64))
+    }
+
     /// How early two tokens are merged; NONE where they stay two.
     #[inline]
-    #[allow(clippy::cast_possible_truncation, reason = "24 bits")]
     pub fn rank(&self, left: u32, right: u32) -> u32 {
-        ((self.slots[self.find(pair(left, right))] & RANKS) as u32).wrapping_sub(1)
+        self.rank_in(&self.slots, left, right)
+    }
+
+    /// The same, with the table at hand.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "24 bits")]
+    fn rank_in(&self, slots: &[u64], left: u32, right: u32) -> u32 {
+        let pair = pair(left, right);
+        let (word, bit) = self.bit(pair);
+        if self.some[word] & bit == 0 {
+            return NONE;
+        }
+        ((slots[self.find(slots, pair)] & RANKS) as u32).wrapping_sub(1)
     }
 
     /// Merge the tokens from `from` on, in place; `first` is the rank of the pair that begins at a place, before
@@ -99,7 +126,8 @@ impl Merges {
         let mut order = [NONE; N];
         let (mut next, mut before) = ([0_u8; N], [0_u8; N]);
         let ordered = |rank, at: usize| if rank == NONE { NONE } else { rank << PLACE | at as u32 };
-        let ranked = |left, right, at| ordered(self.rank(left, right), at);
+        let slots: &[u64] = &self.slots;
+        let ranked = |left, right, at| ordered(self.rank_in(slots, left, right), at);
         for (at, order) in order[..count - 1].iter_mut().enumerate() {
             *order = ordered(first(at), at);
         }
@@ -180,4 +208,9 @@ impl Merges {
 
 const fn pair(left: u32, right: u32) -> u64 {
     (left as u64) << (TOKEN + RANK) | (right as u64) << RANK
+}
+
+/// A number that spreads pairs well in its upper bits.
+const fn mixed(pair: u64) -> u64 {
+    (pair >> RANK).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

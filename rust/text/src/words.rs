@@ -16,13 +16,10 @@ use tokenizers::{NormalizerWrapper, Token};
 use crate::bpe::Bpe;
 use crate::described::Described;
 use crate::inert::is_nfc;
-use crate::kept::{Kept, MOST, Owner};
+use crate::kept::{Kept, MOST, Owner, WAITING};
 use crate::normal::Normal;
 use crate::stages::{Stage, stages};
 use crate::{Encoding, TextError};
-
-/// Words that are found before the first of them is looked up.
-const WAITING: usize = 64;
 
 /// Knows the tokens of words with bytes that the vocabulary lacks.
 pub trait Ask {
@@ -158,6 +155,32 @@ impl Words {
     }
 }
 
+impl Words {
+    /// Append the model's tokens of the word `text[from..to]`.
+    fn ask(
+        &self,
+        model: &impl Ask,
+        text: &str,
+        from: usize,
+        to: usize,
+        out: &mut Encoding,
+    ) -> Result<(), TextError> {
+        let mut mapped = String::with_capacity((to - from) * 2);
+        let mut byte_at = Vec::with_capacity((to - from) * 2 + 1);
+        for (at, byte) in (from..to).zip(text[from..to].bytes()) {
+            let c = self.byte_chars[usize::from(byte)];
+            byte_at.resize(byte_at.len() + c.len_utf8(), offset(at));
+            mapped.push(c);
+        }
+        byte_at.push(offset(to));
+        for token in model.ask(&mapped)? {
+            out.ids.push(token.id);
+            out.offsets.push((byte_at[token.offsets.0], byte_at[token.offsets.1]));
+        }
+        Ok(())
+    }
+}
+
 struct Writer<'a, M> {
     words: &'a Words,
     model: &'a M,
@@ -200,93 +223,35 @@ impl<M: Ask> Writer<'_, M> {
         Ok(())
     }
 
-    /// Write the words that wait. Their places in the table are read once before they are looked up, with nothing
-    /// between that depends on what is there, so that the processor waits for many of them at a time.
+    /// Write what waits.
     fn write(&mut self) -> Result<(), TextError> {
-        let bytes = self.text.as_bytes();
-        let waiting = std::mem::take(&mut self.waiting);
-        let mut keys = [(Kept::NO_KEY, 0); WAITING];
-        let mut touched = 0;
-        for ((from, to, is_word), place) in waiting.iter().zip(&mut keys) {
-            if let Some(key) = Kept::key(bytes, *from as usize, *to as usize, *is_word) {
-                *place = (key, Kept::place(key));
-                touched |= self.kept.touch(place.1);
+        let Self { words, model, text, kept, waiting, cut, fresh, out } = self;
+        let bpe = &words.bpe;
+        kept.write(text.as_bytes(), waiting, out, |kept, out, (from, to, is_word)| {
+            let piece = &text.as_bytes()[from..to];
+            if let Some(ids) = kept.large(piece, is_word) {
+                push(out, bpe, from, ids);
+                return Ok(());
             }
-        }
-        std::hint::black_box(touched);
-        let (mut ids, mut offsets) = ([0; WAITING * 3], [(0, 0); WAITING * 3]);
-        let mut next = 0;
-        while next < waiting.len() {
-            let mut count = 0;
-            let mut missing = None;
-            for ((from, to, is_word), (key, place)) in waiting.iter().zip(&keys).skip(next) {
-                next += 1;
-                let Some(slot) = self.kept.small(*key, *place) else {
-                    missing = Some((*from as usize, *to as usize, *is_word));
-                    break;
-                };
-                let (some, ends, more) = slot.tokens(*from, *to);
-                ids[count..count + 3].copy_from_slice(&some);
-                offsets[count..count + 3].copy_from_slice(&ends);
-                count += more;
+            cut.clear();
+            fresh.clear();
+            let stage = if is_word { words.stages.len() } else { 1 };
+            words.cut(text, from, to, stage, &mut |begin, end| {
+                cut.push((begin, end));
+                Ok(())
+            })?;
+            if cut.iter().all(|&(begin, end)| bpe.encode(&text.as_bytes()[begin..end], fresh)) {
+                push(out, bpe, from, fresh);
+                kept.put(piece, is_word, fresh, |id| bpe.length(id));
+                return Ok(());
             }
-            self.out.ids.extend_from_slice(&ids[..count]);
-            self.out.offsets.extend_from_slice(&offsets[..count]);
-            if let Some((from, to, is_word)) = missing {
-                self.piece(from, to, is_word)?;
+            for &(begin, end) in &*cut {
+                words.ask(*model, text, begin, end, out)?;
             }
-        }
-        self.waiting = waiting;
-        self.waiting.clear();
-        Ok(())
-    }
-
-    /// Write a word or a piece that the first table doesn't have.
-    fn piece(&mut self, from: usize, to: usize, is_word: bool) -> Result<(), TextError> {
-        let piece = &self.text.as_bytes()[from..to];
-        let bpe = &self.words.bpe;
-        if let Some(ids) = self.kept.large(piece, is_word) {
-            push(&mut self.out, bpe, from, ids);
-            return Ok(());
-        }
-        self.cut.clear();
-        let cut = &mut self.cut;
-        let stage = if is_word { self.words.stages.len() } else { 1 };
-        self.words.cut(self.text, from, to, stage, &mut |begin, end| {
-            cut.push((begin, end));
             Ok(())
         })?;
-        self.fresh.clear();
-        if self.cut.iter().all(|&(begin, end)| bpe.encode(&self.text.as_bytes()[begin..end], &mut self.fresh))
-        {
-            push(&mut self.out, bpe, from, &self.fresh);
-            self.kept.put(piece, is_word, &self.fresh, |id| bpe.length(id));
-            return Ok(());
-        }
-        for &(begin, end) in &self.cut {
-            for (id, first, last) in self.ask(&self.text[begin..end])? {
-                self.out.ids.push(id);
-                self.out.offsets.push((offset(begin) + first, offset(begin) + last));
-            }
-        }
+        waiting.clear();
         Ok(())
-    }
-
-    /// The model's tokens of one word, with their bytes in the word.
-    fn ask(&self, word: &str) -> Result<Vec<(u32, u32, u32)>, TextError> {
-        let mut mapped = String::with_capacity(word.len() * 2);
-        let mut byte_at = Vec::with_capacity(word.len() * 2 + 1);
-        for (index, byte) in word.bytes().enumerate() {
-            let c = self.words.byte_chars[usize::from(byte)];
-            byte_at.resize(byte_at.len() + c.len_utf8(), offset(index));
-            mapped.push(c);
-        }
-        byte_at.push(offset(word.len()));
-        let tokens = self.model.ask(&mapped)?;
-        Ok(tokens
-            .into_iter()
-            .map(|token| (token.id, byte_at[token.offsets.0], byte_at[token.offsets.1]))
-            .collect())
     }
 }
 
