@@ -1,9 +1,33 @@
-//! Which characters Unicode's normal form C leaves alone in any surroundings.
+//! Which characters Unicode's normal forms C and KC leave alone in any surroundings.
 
-/// Whether NFC changes nothing in `text`, told from its characters where they are inert, else by looking.
-#[must_use]
-pub fn is_nfc(text: &str) -> bool {
-    inert_only(text) || unicode_normalization_alignments::is_nfc(text)
+use unicode_normalization_alignments::{is_nfc, is_nfkc};
+
+/// A normal form that composes.
+#[derive(Clone, Copy)]
+pub enum Form {
+    /// NFC.
+    Canonical,
+    /// NFKC.
+    Compatible,
+}
+
+impl Form {
+    /// Whether the form changes nothing in `text`, told from its characters where they are inert, else by looking.
+    pub fn holds(self, text: &str) -> bool {
+        match self {
+            Self::Canonical => inert_only(text) || is_nfc(text),
+            Self::Compatible => text.is_ascii() || is_nfkc(text),
+        }
+    }
+
+    /// Whether a character is one that the form leaves alone in any surroundings; false may mean unknown.
+    pub fn leaves(self, c: char) -> bool {
+        inert(c)
+            && match self {
+                Self::Canonical => true,
+                Self::Compatible => c.is_ascii() || is_nfkc(c.encode_utf8(&mut [0; 4])),
+            }
+    }
 }
 
 /// Whether NFC certainly changes nothing.
@@ -16,7 +40,7 @@ fn inert_only(text: &str) -> bool {
 }
 
 /// Whether a character is in one of the blocks of such characters.
-pub fn inert(c: char) -> bool {
+fn inert(c: char) -> bool {
     matches!(u32::from(c),
         0..=0x2FF               // Latin with its marks composed; no combining marks
         | 0x0400..=0x0482       // Cyrillic
@@ -49,28 +73,38 @@ pub fn inert(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokenizers::normalizers::unicode::NFC;
+    use tokenizers::normalizers::unicode::{NFC, NFKC};
     use tokenizers::{NormalizedString, Normalizer};
 
-    fn nfc(text: &str) -> String {
+    fn normal(form: &impl Normalizer, text: &str) -> String {
         let mut normalized = NormalizedString::from(text);
-        NFC.normalize(&mut normalized).unwrap();
+        form.normalize(&mut normalized).unwrap();
         normalized.get().to_owned()
     }
 
     #[test]
     fn the_reference_leaves_every_inert_character_alone() {
-        let all: String = ('\0'..=char::MAX).filter(|c| inert(*c)).collect();
-        assert!(all.chars().count() > 40_000);
-        assert_eq!(nfc(&all), all);
+        let all = |form: Form| ('\0'..=char::MAX).filter(|c| form.leaves(*c)).collect::<String>();
+        let (canonical, compatible) = (all(Form::Canonical), all(Form::Compatible));
+        assert!(compatible.chars().count() > 39_000 && canonical.len() > compatible.len());
+        assert_eq!((normal(&NFC, &canonical), normal(&NFKC, &compatible)), (canonical, compatible));
+    }
+
+    #[test]
+    fn a_character_is_normal_when_the_reference_leaves_it_alone() {
+        for c in '\0'..=char::MAX {
+            let text = c.to_string();
+            assert_eq!(Form::Compatible.holds(&text), normal(&NFKC, &text) == text, "{c:?}");
+        }
     }
 
     proptest::proptest! {
         #[test]
         fn a_text_is_normal_when_the_reference_leaves_it_alone(
-            text in "[a-e\u{300}-\u{315}\u{e0}-\u{e5}\u{915}\u{93c}\u{958}\u{1100}-\u{1112}\u{1161}-\u{1175}\u{ac00}\u{ac01}\u{1e0a}\u{323}\u{212b}]{0,8}"
+            text in "[a-e\u{300}-\u{315}\u{e0}-\u{e5}\u{915}\u{93c}\u{958}\u{1100}-\u{1112}\u{1161}-\u{1175}\u{ac00}\u{ac01}\u{1e0a}\u{323}\u{212b}\u{fb01}\u{a8}]{0,8}"
         ) {
-            proptest::prop_assert_eq!(is_nfc(&text), nfc(&text) == text);
+            proptest::prop_assert_eq!(Form::Canonical.holds(&text), normal(&NFC, &text) == text);
+            proptest::prop_assert_eq!(Form::Compatible.holds(&text), normal(&NFKC, &text) == text);
         }
     }
 

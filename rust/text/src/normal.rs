@@ -1,15 +1,15 @@
-//! Texts in normal form C, with the way back to where each byte comes from.
+//! Texts in a normal form, with the way back to where each byte comes from.
 //!
 //! Only what is not in that form is normalized, by the reference; the rest is copied.
 
 use tokenizers::NormalizedString;
 use tokenizers::normalizer::Range;
 
-use crate::inert::inert;
+use crate::inert::Form;
 
 /// A text that grows, and where its bytes come from.
-#[derive(Default)]
 pub struct Normal {
+    form: Form,
     /// The text in normal form.
     pub text: String,
     stretches: Vec<Stretch>,
@@ -31,9 +31,15 @@ enum Kind {
 }
 
 impl Normal {
+    /// No text yet.
+    pub const fn new(form: Form) -> Self {
+        Self { form, text: String::new(), stretches: Vec::new(), sources: Vec::new() }
+    }
+
     /// Append `text[from..to]` as it is.
     pub fn copy(&mut self, text: &str, from: usize, to: usize) {
-        if from == to {
+        // white space that belongs to two added tokens: nothing is between them
+        if from >= to {
             return;
         }
         self.stretches.push(Stretch { begin: self.text.len(), kind: Kind::Copied(from) });
@@ -48,15 +54,17 @@ impl Normal {
         let mut at = from;
         while at < to {
             let Some(c) = text[at..to].chars().next() else { break };
-            if inert(c) {
+            if self.form.leaves(c) {
                 border = at;
                 at += c.len_utf8();
                 continue;
             }
-            let end =
-                text[at..to].char_indices().find(|(_, c)| inert(*c)).map_or(to, |(length, _)| at + length);
+            let end = text[at..to]
+                .char_indices()
+                .find(|(_, c)| self.form.leaves(*c))
+                .map_or(to, |(length, _)| at + length);
             let piece = &text[border..end];
-            if !unicode_normalization_alignments::is_nfc(piece) {
+            if !self.form.holds(piece) {
                 self.copy(text, done, border);
                 self.change(piece, border);
                 done = end;
@@ -68,7 +76,10 @@ impl Normal {
 
     fn change(&mut self, piece: &str, from: usize) {
         let mut normal = NormalizedString::from(piece);
-        normal.nfc();
+        match self.form {
+            Form::Canonical => normal.nfc(),
+            Form::Compatible => normal.nfkc(),
+        };
         self.stretches.push(Stretch { begin: self.text.len(), kind: Kind::Changed(self.sources.len()) });
         self.text.push_str(normal.get());
         for (at, c) in normal.get().char_indices() {

@@ -9,13 +9,13 @@
 //! character (`Isolated`) are taken. What a piece of the first stage becomes by the later ones and the
 //! merges depends on it alone, so that is what is kept in a table of the calling thread.
 
-use aho_corasick::{AhoCorasick, MatchKind};
 use rustc_hash::FxHashMap;
 use tokenizers::{NormalizerWrapper, Token};
 
+use crate::added::{Added, Found};
 use crate::bpe::Bpe;
 use crate::described::Described;
-use crate::inert::is_nfc;
+use crate::inert::Form;
 use crate::kept::{Kept, MOST, Owner, WAITING};
 use crate::normal::Normal;
 use crate::stages::{Stage, stages};
@@ -30,10 +30,9 @@ pub trait Ask {
 /// A tokenizer's pipeline, if it is one that this file knows.
 pub struct Words {
     owner: Owner,
-    nfc: bool,
+    form: Option<Form>,
     stages: Vec<Stage>,
-    added: Option<AhoCorasick>,
-    added_ids: Vec<u32>,
+    added: Added,
     bpe: Bpe,
     byte_chars: [char; 256],
 }
@@ -45,35 +44,17 @@ impl Words {
         model: &Described,
         ids: &FxHashMap<&str, u32>,
     ) -> Option<Self> {
-        let nfc = match tokenizer.get_normalizer() {
-            None => false,
-            Some(NormalizerWrapper::NFC(_)) => true,
+        let form = match tokenizer.get_normalizer() {
+            None => None,
+            Some(NormalizerWrapper::NFC(_)) => Some(Form::Canonical),
+            Some(NormalizerWrapper::NFKC(_)) => Some(Form::Compatible),
             Some(_) => return None,
-        };
-        let mut tokens: Vec<_> = tokenizer.get_added_tokens_decoder().into_iter().collect();
-        tokens.sort_unstable_by_key(|(id, _)| *id);
-        let simple = tokens.iter().all(|(_, token)| {
-            !(token.lstrip
-                || token.rstrip
-                || token.single_word
-                || token.normalized
-                || token.content.is_empty())
-        });
-        if !simple {
-            return None;
-        }
-        let added = if tokens.is_empty() {
-            None
-        } else {
-            let patterns = tokens.iter().map(|(_, token)| token.content.as_bytes());
-            Some(AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(patterns).ok()?)
         };
         Some(Self {
             owner: Owner::default(),
-            nfc,
+            form,
             stages: stages(tokenizer.get_pre_tokenizer()?)?,
-            added,
-            added_ids: tokens.into_iter().map(|(id, _)| id).collect(),
+            added: Added::new(tokenizer, |_, _| true)?,
             bpe: Bpe::new(model, ids)?,
             byte_chars: byte_chars(),
         })
@@ -81,22 +62,24 @@ impl Words {
 
     /// Encode a text, added tokens in it or not.
     pub fn encode(&self, model: &impl Ask, text: &str, added: bool) -> Result<Encoding, TextError> {
-        let matches = self.added.iter().filter(|_| added).flat_map(|automaton| automaton.find_iter(text));
-        let tokens =
-            matches.map(|found| (found.start(), found.end(), self.added_ids[found.pattern().as_usize()]));
-        if !self.nfc || is_nfc(text) {
-            return self.encode_normal(model, text, tokens);
-        }
-        let (mut normal, mut marks, mut from) = (Normal::default(), Vec::new(), 0);
-        for (begin, end, id) in tokens {
+        let given = if added { self.added.find_given(text) } else { Vec::new() };
+        let find_more =
+            |text: &str, given| if added { self.added.find_normalized(text, given) } else { given };
+        let form = match self.form {
+            Some(form) if !form.holds(text) => form,
+            _ => return self.encode_normal(model, text, &find_more(text, given)),
+        };
+        let (mut normal, mut tokens, mut from) = (Normal::new(form), Vec::new(), 0);
+        for (begin, end, id) in given {
             normal.normalize(text, from, begin);
             let at = normal.text.len();
             normal.copy(text, begin, end);
-            marks.push((at, normal.text.len(), id));
+            tokens.push((at, normal.text.len(), id));
             from = end;
         }
         normal.normalize(text, from, text.len());
-        let mut encoding = self.encode_normal(model, &normal.text, marks.into_iter())?;
+        let tokens = find_more(&normal.text, tokens);
+        let mut encoding = self.encode_normal(model, &normal.text, &tokens)?;
         for (begin, end) in &mut encoding.offsets {
             (*begin, *end) = normal.source(*begin, *end);
         }
@@ -104,12 +87,7 @@ impl Words {
     }
 
     /// Encode a text that the normalizer leaves as it is, with the tokens that are added in it.
-    fn encode_normal(
-        &self,
-        model: &impl Ask,
-        text: &str,
-        tokens: impl Iterator<Item = (usize, usize, u32)>,
-    ) -> Result<Encoding, TextError> {
+    fn encode_normal(&self, model: &impl Ask, text: &str, tokens: &[Found]) -> Result<Encoding, TextError> {
         self.owner.with_kept(|kept| {
             let mut writer = Writer {
                 words: self,
@@ -124,7 +102,7 @@ impl Words {
             writer.out.ids.reserve(text.len() / 3);
             writer.out.offsets.reserve(text.len() / 3);
             let mut from = 0;
-            for (begin, end, id) in tokens {
+            for &(begin, end, id) in tokens {
                 writer.segment(from, begin)?;
                 writer.out.ids.push(id);
                 writer.out.offsets.push((offset(begin), offset(end)));
@@ -198,7 +176,8 @@ struct Writer<'a, M> {
 impl<M: Ask> Writer<'_, M> {
     /// Write the tokens of `text[from..to]`, in which nothing is added.
     fn segment(&mut self, from: usize, to: usize) -> Result<(), TextError> {
-        if from == to {
+        // white space that belongs to two added tokens: nothing is between them
+        if from >= to {
             return Ok(());
         }
         let words = self.words;
