@@ -4,6 +4,7 @@
 //! is in use it is read only when somebody asks for something that only it has.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustc_hash::FxHashMap;
 use serde::Deserialize;
@@ -26,6 +27,20 @@ pub struct Library {
     frame: Option<tokenizers::Tokenizer>,
     added: Vec<AddedToken>,
     path: Path,
+    watch: Watch,
+}
+
+/// One text in so many is encoded by the reference as well, from half of the first so many on.
+const SAMPLED: u64 = 4096;
+/// Bytes of the longest text that is.
+const LONGEST_SAMPLED: usize = 1 << 16;
+
+/// What is known of how a path of our own does.
+#[derive(Default)]
+struct Watch {
+    texts: AtomicU64,
+    /// The first text of which the reference gave other ids: from then on it gives them all.
+    different: OnceLock<String>,
 }
 
 enum Path {
@@ -72,7 +87,14 @@ impl Library {
         }
         let added = added(&reference);
         let reference = OnceLock::from(Ok(reference));
-        Ok(Self { json: String::new(), reference, frame: None, added, path: Path::Reference })
+        Ok(Self {
+            json: String::new(),
+            reference,
+            frame: None,
+            added,
+            path: Path::Reference,
+            watch: Watch::default(),
+        })
     }
 
     /// The tokenizer with a path of our own, where one knows all of its parts.
@@ -85,7 +107,14 @@ impl Library {
         let path = words
             .or_else(|| Pieces::new(&frame, &model, &ids).map(|pieces| Path::Pieces(Box::new(pieces))))?;
         let reference = OnceLock::new();
-        Some(Self { json: json.to_owned(), reference, added: added(&frame), frame: Some(frame), path })
+        Some(Self {
+            json: json.to_owned(),
+            reference,
+            added: added(&frame),
+            frame: Some(frame),
+            path,
+            watch: Watch::default(),
+        })
     }
 
     fn reference(&self) -> Result<&tokenizers::Tokenizer, TextError> {
@@ -107,8 +136,15 @@ impl Library {
 
     /// Whether a path of our own is in use.
     #[must_use]
-    pub const fn has_words(&self) -> bool {
-        !matches!(self.path, Path::Reference)
+    pub fn has_words(&self) -> bool {
+        !matches!(self.path, Path::Reference) && self.different().is_none()
+    }
+
+    /// The first text of which a path of our own was seen to give other ids than the reference, which has given them
+    /// all since.
+    #[must_use]
+    pub fn different(&self) -> Option<&str> {
+        self.watch.different.get().map(String::as_str)
     }
 
     /// The tokens that the tokenizer puts before and behind one text, when it is asked to.
@@ -210,14 +246,30 @@ impl Library {
     /// Encode a text, added tokens in it or not.
     fn encode_with(&self, text: &str, added: bool) -> Result<Encoding, TextError> {
         u32::try_from(text.len()).map_err(|_| TextError::TooLong(text.len()))?;
+        if self.different().is_some() {
+            return self.encode_by_reference(text, added);
+        }
         let own = match &self.path {
             Path::Words(words) => Some(words.encode(self, text, added)?),
             Path::Pieces(pieces) => pieces.encode(text, added),
             Path::Reference => None,
         };
-        if let Some(encoding) = own {
-            return Ok(encoding);
+        let Some(own) = own else {
+            return self.encode_by_reference(text, added);
+        };
+        let number = self.watch.texts.fetch_add(1, Ordering::Relaxed);
+        if number % SAMPLED != SAMPLED / 2 || text.len() > LONGEST_SAMPLED {
+            return Ok(own);
         }
+        let reference = self.encode_by_reference(text, added)?;
+        if own.ids == reference.ids {
+            return Ok(own);
+        }
+        let _ = self.watch.different.set(text.to_owned());
+        Ok(reference)
+    }
+
+    fn encode_by_reference(&self, text: &str, added: bool) -> Result<Encoding, TextError> {
         let form = self.frame()?.get_normalizer();
         if added {
             let vocabulary = self.reference()?.get_added_vocabulary();
@@ -253,5 +305,70 @@ impl Tokenizer for Library {
     fn token_to_id(&self, token: &str) -> Option<u32> {
         let added = self.added.iter().find(|added| added.content == token);
         added.map(|added| added.id).or_else(|| self.reference().ok()?.token_to_id(token))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JSON: &str = include_str!("../../../tests/templates/fixtures/chatml_tokenizer.json");
+
+    /// A tokenizer whose own path has another vocabulary than its reference.
+    fn damaged() -> Library {
+        let mut file: serde_json::Value = serde_json::from_str(JSON).unwrap();
+        let vocabulary = file["model"]["vocab"].as_object_mut().unwrap();
+        let (a, b) = (vocabulary["a"].clone(), vocabulary["b"].clone());
+        vocabulary.insert("a".into(), b);
+        vocabulary.insert("b".into(), a);
+        Library { json: JSON.to_owned(), ..Library::from_json(&file.to_string()).unwrap() }
+    }
+
+    #[test]
+    fn a_path_that_gives_other_ids_is_left_at_the_first_sample_that_shows_it() {
+        let (library, reference) = (damaged(), Library::from_json(JSON).unwrap());
+        let ids = |library: &Library, text: &str| library.encode(text).unwrap().ids;
+        for _ in 0..SAMPLED / 2 {
+            assert_ne!(ids(&library, "b"), ids(&reference, "b"));
+        }
+        assert!(library.has_words() && library.different().is_none());
+        assert_eq!(ids(&library, "ab b"), ids(&reference, "ab b"));
+        assert_eq!((library.has_words(), library.different()), (false, Some("ab b")));
+        assert_eq!(ids(&library, "b"), ids(&reference, "b"));
+        for _ in 0..SAMPLED {
+            ids(&reference, "b");
+        }
+        assert!(reference.has_words());
+    }
+
+    #[test]
+    fn the_reference_is_read_when_it_is_needed() {
+        let library = Library::from_json(JSON).unwrap();
+        let ids = library.encode("some text <|im_end|>").unwrap().ids;
+        assert_eq!(library.token_to_id("<|im_end|>"), ids.last().copied());
+        library.around().unwrap();
+        assert!(library.reference.get().is_none());
+        assert_eq!(library.decode(&ids, false).unwrap(), "some text <|im_end|>");
+        assert!(library.reference.get().is_some());
+    }
+
+    #[test]
+    fn added_tokens_have_the_ids_that_the_reference_gives_them() {
+        let mut file: serde_json::Value = serde_json::from_str(JSON).unwrap();
+        let tokens = file["added_tokens"].as_array_mut().unwrap();
+        for (content, id) in [("a", 9_999), ("<new>", 7), ("", 8), ("<newer>", 77_777), ("<new>", 3)] {
+            let mut token = tokens[0].clone();
+            (token["content"], token["id"]) = (content.into(), id.into());
+            tokens.push(token);
+        }
+        let json = file.to_string();
+        let (ours, reference) =
+            (Library::from_json(&json).unwrap(), Library::from_json(&json).unwrap().without_words());
+        assert!(ours.has_words());
+        for text in ["<new>a<newer>b", "<newer><new>"] {
+            assert_eq!(ours.encode(text).unwrap(), reference.encode(text).unwrap());
+        }
+        assert_eq!(ours.added_tokens(), reference.added_tokens());
+        assert_eq!(ours.token_to_id("<newer>"), ours.token_to_id("<new>").map(|id| id + 1));
     }
 }
