@@ -166,33 +166,39 @@ impl Merges {
         kept
     }
 
+    #[allow(clippy::cast_possible_truncation, reason = "places of a text, which has less than 4 GiB")]
     fn long(&self, tokens: &mut Vec<u32>, from: usize) {
         // a token's place is that of its first symbol; those joined to one before are NONE
         let word = &mut tokens[from..];
-        let count = word.len();
-        let mut next: Vec<usize> = (1..=count).collect();
-        let mut before: Vec<usize> = (0..count).map(|at| at.wrapping_sub(1)).collect();
-        let pair = |word: &[u32], left: usize, right: usize| {
-            let rank = self.rank(word[left], word[right]);
-            (rank != NONE).then_some(Reverse((rank, left, word[left], word[right])))
-        };
+        let count = word.len() as u32;
+        let mut next: Vec<u32> = (1..=count).collect();
+        let mut before: Vec<u32> = (0..count).map(|at| at.wrapping_sub(1)).collect();
+        // the rank of the pair that begins at a place; in the heap it stands above the place
+        let mut order: Vec<u32> = word.windows(2).map(|pair| self.rank(pair[0], pair[1])).collect();
+        order.push(NONE);
+        let entry =
+            |rank: u32, at: u32| (rank != NONE).then_some(Reverse(u64::from(rank) << 32 | u64::from(at)));
         let mut open: BinaryHeap<_> =
-            (1..count).filter_map(|right| pair(word, right - 1, right)).collect::<Vec<_>>().into();
-        while let Some(Reverse((rank, left, first, second))) = open.pop() {
-            let right = next[left];
+            order.iter().zip(0..).filter_map(|(rank, at)| entry(*rank, at)).collect::<Vec<_>>().into();
+        while let Some(Reverse(best)) = open.pop() {
+            let (rank, left) = ((best >> 32) as u32, best as u32);
             // what was pushed before a merge changed either side
-            if word[left] != first || right >= count || word[right] != second {
+            if order[left as usize] != rank {
                 continue;
             }
-            word[left] = self.made[rank as usize];
-            word[right] = NONE;
-            next[left] = next[right];
-            if next[left] < count {
-                before[next[left]] = left;
-                open.extend(pair(word, left, next[left]));
+            let right = next[left as usize];
+            let behind = next[right as usize];
+            word[left as usize] = self.made[rank as usize];
+            (word[right as usize], order[right as usize], order[left as usize]) = (NONE, NONE, NONE);
+            next[left as usize] = behind;
+            if behind < count {
+                before[behind as usize] = left;
+                order[left as usize] = self.rank(word[left as usize], word[behind as usize]);
+                open.extend(entry(order[left as usize], left));
             }
-            if before[left] != usize::MAX {
-                open.extend(pair(word, before[left], left));
+            if let Some(front) = before.get(left as usize).copied().filter(|front| *front != NONE) {
+                order[front as usize] = self.rank(word[front as usize], word[left as usize]);
+                open.extend(entry(order[front as usize], front));
             }
         }
         let mut kept = from;

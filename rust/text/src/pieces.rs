@@ -173,17 +173,19 @@ impl Writer<'_> {
             let word = &text[from..to];
             // a mark of the text itself is longer than the space that it is told by elsewhere
             let marked = word.contains(MARK);
-            let ids = made(symbols, kept, fresh, word, marked).ok_or(())?;
-            let mut at = from;
-            for id in ids {
-                let end = if marked {
-                    behind(text, at, symbols.length(*id))
-                } else {
-                    at + symbols.length(*id) as usize
-                };
-                out.ids.push(*id);
-                out.offsets.push((offset(at), offset(end)));
-                at = end;
+            let mut push = |ids: &[u32]| {
+                let mut at = from;
+                for id in ids {
+                    let length = symbols.length(*id);
+                    let end = if marked { behind(text, at, length) } else { at + length as usize };
+                    out.ids.push(*id);
+                    out.offsets.push((offset(at), offset(end)));
+                    at = end;
+                }
+            };
+            match kept.large(word.as_bytes(), true) {
+                Some(ids) => push(ids),
+                None => push(made(symbols, kept, fresh, word, marked).ok_or(())?),
             }
             Ok::<(), ()>(())
         };
@@ -197,7 +199,14 @@ impl Writer<'_> {
         let symbols = &self.pieces.symbols;
         let width = self.spelled(from).1;
         let word = [" ", &self.text[from..to]].concat();
-        let ids = made(symbols, self.kept, &mut self.fresh, &word, word.contains(MARK))?;
+        let ids = match self.kept.ids(word.as_bytes(), true) {
+            Some(ids) => {
+                self.fresh.clear();
+                self.fresh.extend_from_slice(ids);
+                &self.fresh
+            }
+            None => made(symbols, self.kept, &mut self.fresh, &word, word.contains(MARK))?,
+        };
         let mut at = from;
         for (index, id) in ids.iter().enumerate() {
             let end = behind(self.text, at, symbols.length(*id) - u32::from(index == 0));
@@ -211,19 +220,15 @@ impl Writer<'_> {
     }
 }
 
-/// The ids of a word, kept or made; None where it has a character that has no token, nor tokens of its bytes.
+/// The ids of a word, which are kept from now on; None where it has a character that has no token, nor tokens of its bytes.
 fn made<'a>(
     symbols: &Symbols,
-    kept: &'a mut Kept,
+    kept: &mut Kept,
     fresh: &'a mut Vec<u32>,
     word: &str,
     marked: bool,
 ) -> Option<&'a [u32]> {
     fresh.clear();
-    if let Some(ids) = kept.ids(word.as_bytes(), true) {
-        fresh.extend_from_slice(ids);
-        return Some(fresh);
-    }
     if !symbols.encode(word, fresh) {
         return None;
     }

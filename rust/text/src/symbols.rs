@@ -26,6 +26,8 @@ pub struct Symbols {
     /// Tokens of bytes, for characters that have none.
     bytes: [u32; 256],
     merges: Merges,
+    /// How early two characters of ASCII are merged.
+    first: Vec<u32>,
     /// Where words are cut.
     pub seams: Seams,
     /// Bytes of each token in the text, by id.
@@ -85,8 +87,14 @@ impl Symbols {
         if ids[PAGE + b' ' as usize] == NONE || triples.iter().flatten().any(|id| of_bytes[*id as usize]) {
             return None;
         }
+        let merges = Merges::new(&triples)?;
+        let ascii = &ids[PAGE..2 * PAGE];
+        let known =
+            |(left, right)| if left == NONE || right == NONE { NONE } else { merges.rank(left, right) };
+        let first =
+            ascii.iter().flat_map(|left| ascii.iter().map(|right| (*left, *right))).map(known).collect();
         let seams = Seams::new(&model.merges()?, split);
-        Some(Self { pages, ids, bytes, merges: Merges::new(&triples)?, seams, lengths })
+        Some(Self { pages, ids, bytes, merges, first, seams, lengths })
     }
 
     /// Bytes of a token in the text.
@@ -97,6 +105,14 @@ impl Symbols {
     /// Append the ids of a word; false where only the reference knows them.
     pub fn encode(&self, word: &str, ids: &mut Vec<u32>) -> bool {
         let from = ids.len();
+        let ascii = &self.ids[PAGE..2 * PAGE];
+        if word.is_ascii() && word.bytes().all(|byte| ascii[usize::from(byte)] != NONE) {
+            let word = word.as_bytes();
+            ids.extend(word.iter().map(|byte| ascii[usize::from(*byte)]));
+            let pair = |at: usize| usize::from(word[at]) * PAGE + usize::from(word[at + 1]);
+            self.merges.join(ids, from, |at| self.first[pair(at)]);
+            return true;
+        }
         for c in word.chars() {
             let code = spelled(c) as usize;
             let id = self.ids[self.pages[code / PAGE] as usize + code % PAGE];
@@ -125,7 +141,7 @@ pub const fn spelled(c: char) -> u32 {
 ///
 /// Of other characters than ASCII a bit of many may be that of several pairs: then a word is longer than need be.
 pub struct Seams {
-    ascii: [u128; 128],
+    ascii: [[u64; 2]; 128],
     bits: Vec<u64>,
     shift: u32,
 }
@@ -142,10 +158,11 @@ impl Seams {
         pairs.sort_unstable();
         pairs.dedup();
         let size = (pairs.len() * 16).next_power_of_two().max(64);
-        let mut seams = Self { ascii: [0; 128], bits: vec![0; size / 64], shift: 64 - size.trailing_zeros() };
+        let mut seams =
+            Self { ascii: [[0; 2]; 128], bits: vec![0; size / 64], shift: 64 - size.trailing_zeros() };
         for (left, right) in pairs {
             if left < 128 && right < 128 {
-                seams.ascii[left as usize] |= 1 << right;
+                seams.ascii[left as usize][right as usize / 64] |= 1 << (right % 64);
             } else {
                 let bit = seams.bit(left, right);
                 seams.bits[bit / 64] |= 1 << (bit % 64);
@@ -158,7 +175,7 @@ impl Seams {
     #[inline]
     pub fn joins(&self, left: u32, right: u32) -> bool {
         if left < 128 && right < 128 {
-            return self.ascii[left as usize] >> right & 1 != 0;
+            return self.ascii[left as usize][right as usize / 64] >> (right % 64) & 1 != 0;
         }
         let bit = self.bit(left, right);
         self.bits[bit / 64] >> (bit % 64) & 1 != 0

@@ -89,6 +89,9 @@ fn same(ours: &Library, reference: &Library, text: &str) -> Result<(), TestCaseE
 
 const TEXTS: &str = "([abc]{1,8}|[<>. 0]{1,3}| {1,6}|\u{2581}{1,3}|[\u{e9}\u{4f60}\u{597d}]{1,4}|[\n\t]|[dZ\u{e8}\u{5f00}\u{1f642}]|<s>|<x>|<y>){0,14}";
 
+/// Of which words are merged that don't fit in small arrays.
+const LONG: &str = "[abc]{129,300}|[ab ]{129,300}|[\u{e9}\u{4f60}a]{129,200}";
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
 
@@ -98,7 +101,7 @@ proptest! {
         draws in prop::collection::vec((0..80_usize, 0..80_usize), 0..60),
         bytes in prop::sample::select(vec![0_usize, 200, 256]),
         normalized in any::<bool>(),
-        texts in prop::collection::vec(TEXTS, 1..10),
+        texts in prop::collection::vec(prop_oneof![8 => TEXTS, 1 => LONG], 1..10),
     ) {
         let json = drawn(form, &draws, bytes, normalized);
         let ours = Library::from_json(&json).unwrap();
