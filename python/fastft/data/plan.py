@@ -16,6 +16,7 @@ from fastft.core.errors import ConfigError, DataError, Problem
 from fastft.data import dataset_info
 from fastft.data.cleaning import clean_plan, trial
 from fastft.data.engine import engine
+from fastft.data.proof import Proof, proof
 from fastft.data.sources import Located, localize, names_by_path, tell_left_out
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class EnginePlan:
         unused: by source, columns that its format does not read and its `ignore` does not name; without a tokenizer
             nobody looks for them.
         origins: for each source what the record of a run keeps of where it came from; empty for paths.
+        ids: who makes the ids; None without a tokenizer.
     """
 
     json: str
@@ -51,6 +53,7 @@ class EnginePlan:
     slow_template: str | None
     unused: Mapping[str, Sequence[str]] = field(default_factory=dict)
     origins: tuple[dict[str, Any], ...] = ()
+    ids: Proof | None = None
 
 
 def make_plan(
@@ -88,6 +91,7 @@ def make_plan(
     """
     sources = plain_sources(sources, config_dir)
     names = names_of(sources)
+    ids = None if tokenizer is None else proof(tokenizer, cache)
     located = [_located(source, config_dir, cache, bus) for source in sources]
     origins = tuple(found.origin for found in located)
     plan: dict[str, Any] = {
@@ -106,11 +110,12 @@ def make_plan(
         "rows": stage.rows,
         "tokenizer": {
             "file": str(tokenizer.folder / "tokenizer.json"),
-            "key": tokenizer.key,
+            "key": tokenizer.key if ids.reason is None else f"{tokenizer.key} by the library",
+            "own": ids.reason is None,
             "vocab_size": tokenizer.vocab_size,
             "special_tokens": dict(tokenizer.special_tokens),
         }
-        if tokenizer is not None
+        if tokenizer is not None and ids is not None
         else {"file": "", "key": "", "vocab_size": 0},
         "encode": {
             "train_on": stage.train_on(),
@@ -149,7 +154,7 @@ def make_plan(
         known = {problem.key for problem in problems}
         tried = trial(plan["clean"], plan.get("augment"))
         raise ConfigError([*problems, *(problem for problem in tried if problem.key not in known)])
-    return EnginePlan(json.dumps(plan), fallback, names, make_mix(data, sources), slow_template, unused, origins)
+    return EnginePlan(json.dumps(plan), fallback, names, make_mix(data, sources), slow_template, unused, origins, ids)
 
 
 def _located(source: SourceConfig, config_dir: Path | None, cache: Path, bus: Bus | None) -> Located:

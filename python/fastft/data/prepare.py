@@ -17,6 +17,7 @@ from fastft.data.copies import with_copies
 from fastft.data.dataset import TokenStore
 from fastft.data.engine import engine
 from fastft.data.plan import EnginePlan, make_plan
+from fastft.data.proof import tell, watched
 from fastft.data.watch import Watch, tell_unused
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def _make(
     if not as_they_are:
         plan, asked = with_copies(plan, data, seed=seed, cache=cache, bus=bus)
     progress = engine().Progress()
-    with Watch(progress, bus):
+    with watched(tokenizer, cache), Watch(progress, bus):
         try:
             found = engine().prepare(plan.json, progress, plan.fallback)
         except DataError as error:
@@ -308,6 +309,8 @@ def _tell(made: _Made, bus: Bus, out: Path | None) -> None:
                 f"the chat template is rendered by transformers, a row at a time: {made.plan.slow_template}",
             )
         )
+    if made.plan.ids is not None:
+        tell(made.plan.ids, bus)
     for sentence in made.manifest["warnings"]:
         bus.emit(Warned("data.source", sentence))
     total = made.manifest["books"]["total"]

@@ -22,6 +22,7 @@ from fastft.data.dataset import TokenStore
 from fastft.data.engine import engine
 from fastft.data.plan import EnginePlan, make_plan
 from fastft.data.prepare import prepare
+from fastft.data.proof import tell
 from fastft.data.watch import tell_unused
 
 if TYPE_CHECKING:
@@ -164,6 +165,8 @@ def open_stream(
     options: dict[str, Any] = {"config_dir": config_dir, "cache": cache}
     plan = make_plan(data, data.train, stage, tokenizer, **options, augment_seed=data.chosen_seed(seed), bus=bus)
     stream = Stream(plan, BlockOrder.of(data, seed), ranked=stage.rows not in ("conversation", "text"))
+    if plan.ids is not None:
+        tell(plan.ids, bus)
     sources = json.loads(stream.native.sources() or "[]")
     for source, origin in zip(sources, plan.origins, strict=True):
         source |= {"origin": origin} if origin else {}

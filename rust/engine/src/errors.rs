@@ -2,6 +2,7 @@
 
 use fastft_clean::{CleanError, Wrong};
 use fastft_pipeline::EngineError;
+use fastft_pipeline::encode::EncoderError;
 use fastft_remote::{Kind, RemoteError};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError};
 use pyo3::prelude::*;
@@ -41,6 +42,12 @@ pub fn to_python(py: Python<'_>, error: EngineError) -> PyErr {
         EngineError::Source(error) => data("source", None, Some((error.path().display().to_string(), None))),
         EngineError::Clean(_) => data("clean", None, None),
         EngineError::Augment(_) => data("augment", None, None),
+        EngineError::Encoder(EncoderError::Differs(_)) => {
+            let hint =
+                "prepare these rows once (`fastft data prepare`): from then on the library makes all its ids";
+            let code = "model.tokenizer-differs".into();
+            Parts { class: "ModelError", code, ..data("", Some(hint.into()), None) }
+        }
         EngineError::Encoder(_) => {
             Parts { class: "ModelError", code: "model.tokenizer".into(), ..data("", None, None) }
         }

@@ -92,7 +92,9 @@ pub fn encoder(plan: &Plan, fallback: Option<Py<PyAny>>) -> Result<Encoder, Enco
         .map_err(|error| EncoderError::Template(format!("`{}`: {error}", tokenizer.file.display())))?;
     let special = tokenizer.special_tokens.clone().into_iter().collect();
     let fallback = fallback.map(template::renderer);
-    Encoder::new(&json, tokenizer.template.as_deref(), &special, fallback, plan.encode.clone())
+    let encoder =
+        Encoder::new(&json, tokenizer.template.as_deref(), &special, fallback, plan.encode.clone())?;
+    Ok(if tokenizer.own { encoder } else { encoder.by_reference() })
 }
 
 /// The key of the plan's store, and what it is made of as a JSON list of names and values.

@@ -71,6 +71,9 @@ pub enum EncoderError {
     /// The template can't be compiled.
     #[error("the chat template can't be compiled: {0}")]
     Template(String),
+    /// Ids of our own that are not the reference's.
+    #[error("fastft's own ids differ from those of the `tokenizers` library for the text {0:?}")]
+    Differs(String),
     /// A token that the options ask for is not in the vocabulary.
     #[error("the tokenizer has no `{0}`, which text documents need")]
     NoToken(&'static str),
@@ -161,6 +164,23 @@ impl Encoder {
             losses: losses::Losses::default(),
             counters: Counters::default(),
         })
+    }
+
+    /// The same encoder, with all ids by the library that is the tokenizer's reference.
+    #[must_use]
+    pub fn by_reference(self) -> Self {
+        Self { tokenizer: self.tokenizer.without_words(), ..self }
+    }
+
+    /// Whether all samples so far had the reference's ids.
+    ///
+    /// # Errors
+    /// `EncoderError::Differs` with the beginning of the first text of which they were others.
+    pub fn proven(&self) -> Result<(), EncoderError> {
+        match self.tokenizer.different() {
+            Some(text) => Err(EncoderError::Differs(text.chars().take(200).collect())),
+            None => Ok(()),
+        }
     }
 
     /// Encode one document of the data: one for conversations, labelled ones and text, one an answer

@@ -75,6 +75,7 @@ impl Extension {
         });
         let mut made: Vec<_> =
             made.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+        encoder.proven()?;
         made.sort_unstable_by_key(|(number, _)| *number);
         let mut books = old.books.sources.clone();
         let mut parts = Vec::new();

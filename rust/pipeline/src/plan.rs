@@ -82,6 +82,10 @@ pub enum Rows {
     Labelled,
 }
 
+const fn yes() -> bool {
+    true
+}
+
 /// Tokenizer and template.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -90,6 +94,9 @@ pub struct TokenizerPlan {
     pub file: PathBuf,
     /// Hash of everything that decides ids.
     pub key: String,
+    /// Whether ids may be made by a path of our own, not only by the library that is its reference.
+    #[serde(default = "yes")]
+    pub own: bool,
     /// Ids are below this.
     pub vocab_size: u32,
     /// `bos_token` and so on.

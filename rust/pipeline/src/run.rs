@@ -230,7 +230,10 @@ fn make(
         threads: job.plan.num_threads(),
         progress,
     };
-    drive.run(&missing, |task| rules.piece(task, folder, progress))?;
+    drive.run(&missing, |task| {
+        rules.piece(task, folder, progress)?;
+        Ok(encoder.proven()?)
+    })?;
     Ok(there)
 }
 

@@ -83,6 +83,7 @@ def summary(loaded: Loaded, prepared: Prepared, cost: _road.Cost) -> dict[str, A
         "peak_bytes": cost.peak_bytes,
         "key": prepared.key,
         "cached": prepared.cached,
+        "tokenizer": None if prepared.plan.ids is None else prepared.plan.ids.engine,
         "store": str(prepared.train.folder),
         **({"asked": prepared.books["asked"]} if "asked" in prepared.books else {}),
     }

@@ -55,6 +55,8 @@ def command(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
         console.out()
     many = f"{count(stats.packed.windows, 'window')} of {count(loaded.config.data.max_length, 'token')}"
     console.out(f"packed: {many}, {stats.packed.fill:.1%} full")
+    if prepared.plan.ids is not None:
+        console.out(f"ids by: {prepared.plan.ids.engine}")
 
 
 def picture(lengths: Sequence[Bucket]) -> str:

@@ -342,3 +342,15 @@ fn calls_get_ids_that_the_template_accepts_and_keys_are_text() {
     let start = encoder.tokenizer().token_to_id("<|im_start|>").unwrap();
     assert!(encoded.text.contains("<|im_start|>") && !encoded.ids.contains(&start));
 }
+
+#[test]
+fn all_ids_are_the_references_when_they_have_to_be() {
+    let encoder = encoder(CHATML, EncodeOptions::default());
+    assert!(encoder.tokenizer().has_words());
+    let ids = |encoder: &Encoder| encoder.encode(&Document::Text("some text".into())).unwrap()[0].ids.clone();
+    let own = ids(&encoder);
+    let encoder = encoder.by_reference();
+    assert!(!encoder.tokenizer().has_words());
+    assert_eq!(ids(&encoder), own);
+    assert!(encoder.proven().is_ok());
+}

@@ -122,6 +122,7 @@ impl Live {
                 done.push(other.join().unwrap_or_else(|_| Err(EngineError::Worker(input.path.clone())))?);
             }
             done.extend(own.transpose()?);
+            self.encoder.proven()?;
             Ok(done)
         })
     }
