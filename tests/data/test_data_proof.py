@@ -10,7 +10,7 @@ from data_helpers import Heard, Kitchen, chat, ids_of, make_tokenizer, write_jso
 
 from fastft.core.errors import ModelError
 from fastft.data import proof as subject
-from fastft.data.proof import Proof, compare, proof, watched
+from fastft.data.proof import Proof, compare, proof, verdicts, watched
 
 FIXTURES = Path(__file__).resolve().parents[1] / "templates" / "fixtures"
 WORDS = {
@@ -48,9 +48,11 @@ def test_other_ids_are_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_verdict_is_kept(own: Kitchen, monkeypatch: pytest.MonkeyPatch) -> None:
     assert proof(own.tokenizer, own.cache) == Proof("fastft")
     (kept,) = (own.cache / "ids").iterdir()
+    assert verdicts(own.cache) == [Proof("fastft")]
     monkeypatch.setattr(subject, "compare", lambda description: Proof("tokenizers"))
     assert proof(own.tokenizer, own.cache) == Proof("fastft")
     kept.write_text("{")
+    assert verdicts(own.cache) == []
     assert proof(own.tokenizer, own.cache) == Proof("tokenizers")
 
 

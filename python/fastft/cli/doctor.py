@@ -20,7 +20,7 @@ from fastft.cli.options import json_option
 from fastft.core import env
 from fastft.core.need import available
 from fastft.core.paths import cache_folder, runs_folder
-from fastft.core.units import format_bytes
+from fastft.core.units import count, format_bytes
 
 
 @dataclass(frozen=True)
@@ -170,10 +170,24 @@ def _engine() -> Iterator[Finding]:
     )
     if found:
         yield Finding("engine", "data engine", f"{found[0].name}, {format_bytes(found[0].stat().st_size)}")
+        yield _ids()
     else:
         yield Finding(
             "engine", "data engine", "not built", "bad", "make build, in the source tree; or pip install fastft"
         )
+
+
+def _ids() -> Finding:
+    """Who makes the ids of the tokenizers that were used so far."""
+    from fastft.data.proof import verdicts
+
+    known = verdicts()
+    if not known:
+        return Finding("engine", "ids", "no tokenizer was used yet")
+    by = {name: sum(found.engine == name for found in known) for name in ("fastft", "tokenizers")}
+    value = ", ".join(f"by {name} for {count(number, 'tokenizer')}" for name, number in by.items() if number)
+    reasons = [found.reason for found in known if found.reason is not None]
+    return Finding("engine", "ids", value, "missing" if reasons else "ok", reasons[0] if reasons else None)
 
 
 def _extras() -> Iterator[Finding]:

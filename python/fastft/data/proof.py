@@ -111,6 +111,17 @@ def watched(tokenizer: TokenizerFiles, cache: Path | None = None) -> Iterator[No
         raise ModelError(error.message, hint=hint, code=error.code) from None
 
 
+def verdicts(cache: Path | None = None) -> list[Proof]:
+    """What was found of the tokenizers that were used so far."""
+    found = []
+    for path in sorted(((cache or paths.cache_folder()) / "ids").glob("*.json")):
+        try:
+            found.append(Proof(**json.loads(path.read_text(encoding="utf-8"))))
+        except (OSError, ValueError, TypeError):
+            continue  # broken: made again when it is needed
+    return found
+
+
 def tell(found: Proof, bus: Bus) -> None:
     """Say that the library makes the ids, which takes many times as long."""
     if found.engine == "fastft":
