@@ -260,7 +260,7 @@ impl Library {
             return self.encode_by_reference(text, added);
         };
         let number = self.watch.texts.fetch_add(1, Ordering::Relaxed);
-        if number < UNSAMPLED || number % SAMPLED != 0 || text.len() > LONGEST_SAMPLED {
+        if number < UNSAMPLED || !number.is_multiple_of(SAMPLED) || text.len() > LONGEST_SAMPLED {
             return Ok(own);
         }
         let reference = self.encode_by_reference(text, added)?;
