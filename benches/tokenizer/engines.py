@@ -11,12 +11,13 @@ import array
 import importlib.metadata
 import itertools
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 
-class Engine:
+class Engine(ABC):
     """What a benchmark asks of an engine.
 
     Attributes:
@@ -39,24 +40,25 @@ class Engine:
         return found if cls.pinned in (None, found) else None
 
     @staticmethod
+    @abstractmethod
     def bring() -> None:
         """Import what `load` needs."""
 
+    @abstractmethod
     def __init__(self, path: Path, threads: int) -> None:
         """Load a tokenizer.json; what it raises is why the engine refuses it."""
-        raise NotImplementedError
 
     def warm_up(self, texts: list[str]) -> None:
         """Whatever an engine does only once, on texts whose words are not those that will be measured."""
         self.encode(texts)
 
+    @abstractmethod
     def encode(self, texts: list[str]) -> Any:
         """Ids of texts in the engine's own form. This is what is timed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ids(self, found: Any) -> list[bytes]:
         """The ids of each text as bytes, 4 an id."""
-        raise NotImplementedError
 
 
 def pack(ids: Iterable[int]) -> bytes:

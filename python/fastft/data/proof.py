@@ -63,10 +63,8 @@ def proof(tokenizer: TokenizerFiles, cache: Path | None = None) -> Proof:
         cache: where verdicts are kept; None is fastft's cache.
     """
     kept = _path(tokenizer, cache)
-    try:
-        return Proof(**json.loads(kept.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        pass  # not there yet, or broken: made again below
+    if (known := _read(kept)) is not None:
+        return known
     found = compare((tokenizer.folder / "tokenizer.json").read_text(encoding="utf-8"))
     _keep(kept, found)
     return found
@@ -114,13 +112,8 @@ def watched(tokenizer: TokenizerFiles, cache: Path | None = None) -> Iterator[No
 
 def verdicts(cache: Path | None = None) -> list[Proof]:
     """What was found of the tokenizers that were used so far."""
-    found = []
-    for path in sorted(((cache or paths.cache_folder()) / "ids").glob("*.json")):
-        try:
-            found.append(Proof(**json.loads(path.read_text(encoding="utf-8"))))
-        except (OSError, ValueError, TypeError):
-            continue  # broken: made again when it is needed
-    return found
+    kept = sorted(((cache or paths.cache_folder()) / "ids").glob("*.json"))
+    return [found for path in kept if (found := _read(path)) is not None]
 
 
 def tell(found: Proof, bus: Bus) -> None:
@@ -147,6 +140,14 @@ def _path(tokenizer: TokenizerFiles, cache: Path | None) -> Path:
     made_of = [tokenizer.key, version("tokenizers"), built.st_size, built.st_mtime_ns, code]
     name = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:32]
     return (cache or paths.cache_folder()) / "ids" / f"{name}.json"
+
+
+def _read(path: Path) -> Proof | None:
+    """A verdict; None where it is not there or broken, and has to be found anew."""
+    try:
+        return Proof(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _keep(path: Path, found: Proof) -> None:

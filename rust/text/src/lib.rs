@@ -1,6 +1,6 @@
 //! Text to token ids, equal to the `tokenizers` library that transformers uses.
 //!
-//! `Library` is the reference itself. In front of it stand a word path (`words`) for byte-level BPE:
+//! `Library` is a tokenizer.json. In front of the library stand a word path (`words`) for byte-level BPE:
 //! the reference's expressions as automata over its own character classes, and its merges; and one
 //! (`pieces`) for `SentencePiece`'s BPE, which merges characters. Either is taken only for pipelines
 //! whose every part it knows.
