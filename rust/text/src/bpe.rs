@@ -2,6 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
+use crate::artifact::{Reader, Writer};
 use crate::described::Described;
 use crate::merges::{Merges, NONE};
 use crate::whole::Whole;
@@ -36,6 +37,28 @@ impl Bpe {
             |(left, right)| if left == NONE || right == NONE { NONE } else { merges.rank(left, right) };
         let first = pairs.map(known).collect();
         let whole = model.ignore_merges.then(|| Whole::new(vocab));
+        Some(Self { bytes, lacks: bytes.contains(&NONE), merges, first, whole, lengths })
+    }
+
+    /// Write it down.
+    pub fn store(&self, to: &mut Writer) {
+        to.put(&self.bytes);
+        self.merges.store(to);
+        to.put(&self.first);
+        to.put(&self.lengths);
+        to.put(&[u8::from(self.whole.is_some())]);
+        if let Some(whole) = &self.whole {
+            whole.store(to);
+        }
+    }
+
+    /// One that was written down.
+    pub fn restore(from: &mut Reader) -> Option<Self> {
+        let bytes: [u32; 256] = from.array()?;
+        let merges = Merges::restore(from)?;
+        let (first, lengths) = (from.values()?, from.values()?);
+        let [has_whole]: [u8; 1] = from.array()?;
+        let whole = if has_whole == 0 { None } else { Some(Whole::restore(from)?) };
         Some(Self { bytes, lacks: bytes.contains(&NONE), merges, first, whole, lengths })
     }
 

@@ -9,6 +9,11 @@ use memmap2::MmapMut;
 /// Bytes of a huge page.
 const HUGE: usize = 2 << 20;
 
+/// By how much a number of 64 bits is shifted to be a place in a table of a size, which is a power of two.
+pub const fn upper(size: usize) -> u32 {
+    64 - size.trailing_zeros()
+}
+
 /// A number of values, zero at first.
 pub enum Table<T> {
     /// From the first border of huge pages on.

@@ -6,10 +6,12 @@
 //! whose every part it knows.
 
 mod added;
+mod artifact;
 mod automaton;
 mod bpe;
 mod control;
 mod described;
+mod frame;
 mod huge;
 mod inert;
 mod kept;

@@ -3,30 +3,34 @@
 //! The crate's tokenizer is the reference. Reading a large vocabulary takes it a second, so where a path of our own
 //! is in use it is read only when somebody asks for something that only it has.
 
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::{fs, io};
 
-use rustc_hash::FxHashMap;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use tokenizers::{
     Model, NormalizedString, Normalizer, OffsetType, PostProcessor, PreTokenizedString, PreTokenizer, Token,
 };
 
+use crate::artifact::{self, Reader, Writer};
+use crate::bpe::Bpe;
 use crate::described::Described;
+use crate::frame::{Frame, Parts, added};
 use crate::pieces::Pieces;
+use crate::symbols::Symbols;
 use crate::words::{Ask, Words};
 use crate::{AddedToken, Encoding, TextError, Tokenizer};
 
 /// A tokenizer.json, loaded once and shared by all threads.
 pub struct Library {
-    /// Its text, as long as the reference may have to be read.
-    json: String,
+    /// Its bytes, as long as the reference may have to be read.
+    json: Vec<u8>,
     reference: OnceLock<Result<tokenizers::Tokenizer, String>>,
     /// Everything but the model, where a path of our own is in use.
-    frame: Option<tokenizers::Tokenizer>,
+    frame: Option<Frame>,
     added: Vec<AddedToken>,
-    path: Path,
+    /// None where the reference makes all ids.
+    own: Option<Own>,
     watch: Watch,
 }
 
@@ -45,30 +49,15 @@ struct Watch {
     different: OnceLock<String>,
 }
 
-enum Path {
+/// A path of our own.
+enum Own {
     Words(Box<Words>),
     Pieces(Box<Pieces>),
-    Reference,
 }
 
-/// The parts of a tokenizer.json, unread.
-#[derive(Deserialize)]
-struct Parts<'a> {
-    #[serde(borrow, default)]
-    version: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    added_tokens: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    normalizer: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    pre_tokenizer: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    post_processor: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    decoder: Option<&'a RawValue>,
-    #[serde(borrow)]
-    model: &'a RawValue,
-}
+/// What they are told by in what is kept.
+const WORDS: u8 = 0;
+const PIECES: u8 = 1;
 
 impl Library {
     /// Load a tokenizer from the text of its tokenizer.json.
@@ -76,10 +65,33 @@ impl Library {
     /// # Errors
     /// `TextError::Load` when it is none, or one whose ids are random (BPE dropout).
     pub fn from_json(json: &str) -> Result<Self, TextError> {
-        if let Some(own) = Self::own(json) {
-            return Ok(own);
+        Self::new(json.as_bytes().to_vec())
+    }
+
+    /// Load a tokenizer.json; what was made of it is kept in a folder for the next time, where it can be.
+    ///
+    /// # Errors
+    /// As `from_json`, and where the file can't be read.
+    pub fn from_file(path: &Path, kept: Option<&Path>) -> Result<Self, TextError> {
+        let read = |error: io::Error| TextError::Load(format!("`{}`: {error}", path.display()));
+        let json = fs::read(path).map_err(read)?;
+        let Some(kept) = kept.map(|folder| artifact::path(folder, &json)) else {
+            return Self::new(json);
+        };
+        if let Some((frame, own)) = restored(&kept) {
+            return Ok(Self::with_own(json, frame, own));
         }
-        let reference = read(json).map_err(TextError::Load)?;
+        let library = Self::new(json)?;
+        // a folder that can't be written to costs time and nothing else
+        let _ = library.keep(&kept);
+        Ok(library)
+    }
+
+    fn new(json: Vec<u8>) -> Result<Self, TextError> {
+        if let Some((frame, own)) = own(&json) {
+            return Ok(Self::with_own(json, frame, own));
+        }
+        let reference = read(&json).map_err(TextError::Load)?;
         if let tokenizers::ModelWrapper::BPE(model) = reference.get_model()
             && model.dropout.is_some_and(|p| p > 0.0)
         {
@@ -89,34 +101,32 @@ impl Library {
         }
         let added = added(&reference);
         let reference = OnceLock::from(Ok(reference));
-        Ok(Self {
-            json: String::new(),
-            reference,
-            frame: None,
-            added,
-            path: Path::Reference,
-            watch: Watch::default(),
-        })
+        Ok(Self { json: Vec::new(), reference, frame: None, added, own: None, watch: Watch::default() })
     }
 
-    /// The tokenizer with a path of our own, where one knows all of its parts.
-    fn own(json: &str) -> Option<Self> {
-        let parts: Parts = serde_json::from_str(json).ok()?;
-        let model = Described::from_json(parts.model.get())?;
-        let ids = model.vocabulary();
-        let frame = frame(&parts, &ids)?;
-        let words = Words::new(&frame, &model, &ids).map(|words| Path::Words(Box::new(words)));
-        let path = words
-            .or_else(|| Pieces::new(&frame, &model, &ids).map(|pieces| Path::Pieces(Box::new(pieces))))?;
-        let reference = OnceLock::new();
-        Some(Self {
-            json: json.to_owned(),
-            reference,
-            added: added(&frame),
-            frame: Some(frame),
-            path,
-            watch: Watch::default(),
-        })
+    fn with_own(json: Vec<u8>, frame: Frame, own: Own) -> Self {
+        let (reference, added) = (OnceLock::new(), added(&frame.tokenizer));
+        Self { json, reference, frame: Some(frame), added, own: Some(own), watch: Watch::default() }
+    }
+
+    /// Write what was made of the file.
+    fn keep(&self, to: &Path) -> io::Result<()> {
+        let (Some(frame), Some(own)) = (&self.frame, &self.own) else {
+            return Ok(());
+        };
+        let mut kept = Writer::default();
+        kept.put(frame.json.as_bytes());
+        match own {
+            Own::Words(words) => {
+                kept.put(&[WORDS]);
+                words.bpe.store(&mut kept);
+            }
+            Own::Pieces(pieces) => {
+                kept.put(&[PIECES]);
+                pieces.symbols.store(&mut kept);
+            }
+        }
+        kept.write(to)
     }
 
     fn reference(&self) -> Result<&tokenizers::Tokenizer, TextError> {
@@ -126,20 +136,20 @@ impl Library {
 
     /// A tokenizer with the reference's normalizer, pre-tokenizer and post-processor.
     fn frame(&self) -> Result<&tokenizers::Tokenizer, TextError> {
-        self.frame.as_ref().map_or_else(|| self.reference(), Ok)
+        self.frame.as_ref().map_or_else(|| self.reference(), |frame| Ok(&frame.tokenizer))
     }
 
     /// The same tokenizer without a path of our own: what ours are compared with.
     #[must_use]
     pub fn without_words(mut self) -> Self {
-        self.path = Path::Reference;
+        self.own = None;
         self
     }
 
     /// Whether a path of our own is in use.
     #[must_use]
     pub fn has_words(&self) -> bool {
-        !matches!(self.path, Path::Reference) && self.different().is_none()
+        self.own.is_some() && self.different().is_none()
     }
 
     /// The first text of which a path of our own was seen to give other ids than the reference, which has given them
@@ -189,52 +199,39 @@ impl Library {
 }
 
 /// The crate's tokenizer.
-fn read(json: &str) -> Result<tokenizers::Tokenizer, String> {
-    json.parse().map_err(|error: tokenizers::Error| error.to_string())
+fn read(json: &[u8]) -> Result<tokenizers::Tokenizer, String> {
+    tokenizers::Tokenizer::from_bytes(json).map_err(|error| error.to_string())
 }
 
-/// A tokenizer with all parts but the model, in whose place is one that knows the added tokens.
-///
-/// Their ids are those that the crate gives: the model's, and behind them one after the other; what the file says
-/// of them it does not heed.
-fn frame(parts: &Parts, ids: &FxHashMap<&str, u32>) -> Option<tokenizers::Tokenizer> {
-    #[derive(Deserialize)]
-    struct Named {
-        content: String,
-    }
-    let text = |part: Option<&RawValue>| part.map_or("null", RawValue::get).to_owned();
-    let named: Vec<Named> = serde_json::from_str(parts.added_tokens.map_or("[]", RawValue::get)).ok()?;
-    let mut known: serde_json::Map<String, serde_json::Value> = serde_json::Map::new();
-    let mut next = ids.len();
-    for Named { content } in named {
-        if content.is_empty() || known.contains_key(&content) {
-            continue;
+/// The path of our own that knows all parts of a tokenizer.json, and what stands around its model.
+fn own(json: &[u8]) -> Option<(Frame, Own)> {
+    let parts = Parts::of(json)?;
+    let model = Described::from_json(parts.model())?;
+    let ids = model.vocabulary();
+    let frame = Frame::new(&parts, &ids)?;
+    let words =
+        Words::new(&frame.tokenizer, || Bpe::new(&model, &ids)).map(|words| Own::Words(Box::new(words)));
+    let pieces = || Pieces::new(&frame.tokenizer, |split| Symbols::new(&model, &ids, split));
+    let own = words.or_else(|| pieces().map(|pieces| Own::Pieces(Box::new(pieces))))?;
+    Some((frame, own))
+}
+
+/// The same from what was kept.
+fn restored(from: &Path) -> Option<(Frame, Own)> {
+    let mut kept = Reader::open(from)?;
+    let frame = Frame::read(String::from_utf8(kept.values()?).ok()?)?;
+    let own = match kept.array::<u8, 1>()? {
+        [WORDS] => {
+            let bpe = Bpe::restore(&mut kept)?;
+            Own::Words(Box::new(Words::new(&frame.tokenizer, || Some(bpe))?))
         }
-        let of_model = ids.get(&*content).map(|id| *id as usize);
-        let id = of_model.unwrap_or(next);
-        next += usize::from(of_model.is_none());
-        known.insert(content, id.into());
-    }
-    let model = serde_json::json!({"type": "WordLevel", "vocab": known, "unk_token": ""});
-    let json = format!(
-        r#"{{"version": {}, "added_tokens": {}, "normalizer": {}, "pre_tokenizer": {}, "post_processor": {},
-            "decoder": {}, "model": {model}}}"#,
-        parts.version.map_or("\"1.0\"", RawValue::get),
-        parts.added_tokens.map_or("[]", RawValue::get),
-        text(parts.normalizer),
-        text(parts.pre_tokenizer),
-        text(parts.post_processor),
-        text(parts.decoder),
-    );
-    read(&json).ok()
-}
-
-fn added(tokenizer: &tokenizers::Tokenizer) -> Vec<AddedToken> {
-    let tokens = tokenizer.get_added_tokens_decoder().into_iter();
-    let mut added: Vec<_> =
-        tokens.map(|(id, token)| AddedToken { content: token.content, id, special: token.special }).collect();
-    added.sort_unstable_by_key(|token| token.id);
-    added
+        [PIECES] => {
+            let symbols = Symbols::restore(&mut kept)?;
+            Own::Pieces(Box::new(Pieces::new(&frame.tokenizer, |_| Some(symbols))?))
+        }
+        _ => return None,
+    };
+    kept.holds().then_some((frame, own))
 }
 
 impl Ask for Library {
@@ -251,10 +248,10 @@ impl Library {
         if self.different().is_some() {
             return self.encode_by_reference(text, added);
         }
-        let own = match &self.path {
-            Path::Words(words) => Some(words.encode(self, text, added)?),
-            Path::Pieces(pieces) => pieces.encode(text, added),
-            Path::Reference => None,
+        let own = match &self.own {
+            Some(Own::Words(words)) => Some(words.encode(self, text, added)?),
+            Some(Own::Pieces(pieces)) => pieces.encode(text, added),
+            None => None,
         };
         let Some(own) = own else {
             return self.encode_by_reference(text, added);
@@ -323,7 +320,7 @@ mod tests {
         let (a, b) = (vocabulary["a"].clone(), vocabulary["b"].clone());
         vocabulary.insert("a".into(), b);
         vocabulary.insert("b".into(), a);
-        Library { json: JSON.to_owned(), ..Library::from_json(&file.to_string()).unwrap() }
+        Library { json: JSON.as_bytes().to_vec(), ..Library::from_json(&file.to_string()).unwrap() }
     }
 
     #[test]

@@ -7,7 +7,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::huge::Table;
+use crate::artifact::{Reader, Writer};
+use crate::huge::{Table, upper};
 
 /// No rank, no id.
 pub const NONE: u32 = u32::MAX;
@@ -44,9 +45,9 @@ impl Merges {
         let bits = (merges.len() * 4).next_power_of_two().max(64);
         let mut table = Self {
             slots: Table::zeroed(size),
-            shift: 64 - size.trailing_zeros(),
+            shift: upper(size),
             some: vec![0; bits / 64],
-            some_shift: 64 - bits.trailing_zeros(),
+            some_shift: upper(bits),
             made: merges.iter().map(|merge| merge[2]).collect(),
         };
         for (rank, [left, right, _]) in (1..).zip(merges) {
@@ -59,6 +60,20 @@ impl Merges {
             table.some[word] |= bit;
         }
         Some(table)
+    }
+
+    /// Write them down.
+    pub fn store(&self, to: &mut Writer) {
+        to.put(&self.slots);
+        to.put(&self.some);
+        to.put(&self.made);
+    }
+
+    /// Those that were written down.
+    pub fn restore(from: &mut Reader) -> Option<Self> {
+        let (slots, some, made): (Table<u64>, Vec<u64>, _) = (from.table()?, from.values()?, from.values()?);
+        let (shift, some_shift) = (upper(slots.len()), upper(some.len() * 64));
+        Some(Self { slots, shift, some, some_shift, made })
     }
 
     /// The slot of a pair, or the one where it would be.

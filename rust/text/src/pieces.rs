@@ -7,7 +7,6 @@
 //! The reference merges a segment between added tokens as one word. What a word becomes is kept in a table of the
 //! calling thread, by its bytes in the text.
 
-use rustc_hash::FxHashMap;
 use serde_json::{Value, json};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::metaspace::PrependScheme;
@@ -15,7 +14,6 @@ use tokenizers::pre_tokenizers::split::SplitPattern;
 
 use crate::Encoding;
 use crate::added::Added;
-use crate::described::Described;
 use crate::kept::{Kept, Owner, WAITING};
 use crate::symbols::{MARK, Symbols, spelled};
 
@@ -38,15 +36,17 @@ pub struct Pieces {
     owner: Owner,
     prefix: Prefix,
     added: Added,
-    symbols: Symbols,
+    /// The vocabulary.
+    pub symbols: Symbols,
 }
 
 impl Pieces {
     /// The path of a pipeline, or None where only the reference knows what to do.
+    ///
+    /// `symbols` is asked for the vocabulary when all else is known, and told whether every mark begins a word.
     pub fn new(
         tokenizer: &tokenizers::Tokenizer,
-        model: &Described,
-        ids: &FxHashMap<&str, u32>,
+        symbols: impl FnOnce(bool) -> Option<Symbols>,
     ) -> Option<Self> {
         let (replaces, prepends) = read_normalizer(tokenizer)?;
         let (prefix, split) = match tokenizer.get_pre_tokenizer() {
@@ -73,7 +73,7 @@ impl Pieces {
         let alike =
             |content: &str, strips: bool| !replaces || !prepends && !strips && !content.contains([' ', MARK]);
         let added = Added::new(tokenizer, alike)?;
-        Some(Self { owner: Owner::default(), prefix, added, symbols: Symbols::new(model, ids, split)? })
+        Some(Self { owner: Owner::default(), prefix, added, symbols: symbols(split)? })
     }
 
     /// Encode a text; None when the reference has to.

@@ -6,7 +6,9 @@
 
 use rustc_hash::FxHashMap;
 
+use crate::artifact::{Reader, Writer};
 use crate::described::Described;
+use crate::huge::upper;
 use crate::merges::{Merges, NONE};
 
 /// What stands for a space in the vocabulary.
@@ -97,6 +99,27 @@ impl Symbols {
         Some(Self { pages, ids, bytes, merges, first, seams, lengths })
     }
 
+    /// Write them down.
+    pub fn store(&self, to: &mut Writer) {
+        to.put(&self.pages);
+        to.put(&self.ids);
+        to.put(&self.bytes);
+        self.merges.store(to);
+        to.put(&self.first);
+        to.put(&self.seams.ascii);
+        to.put(&self.seams.bits);
+        to.put(&self.lengths);
+    }
+
+    /// Those that were written down.
+    pub fn restore(from: &mut Reader) -> Option<Self> {
+        let (pages, ids, bytes) = (from.values()?, from.values()?, from.array()?);
+        let (merges, first) = (Merges::restore(from)?, from.values()?);
+        let (ascii, bits): (_, Vec<u64>) = (from.array()?, from.values()?);
+        let seams = Seams { ascii, shift: upper(bits.len() * 64), bits };
+        Some(Self { pages, ids, bytes, merges, first, seams, lengths: from.values()? })
+    }
+
     /// Bytes of a token in the text.
     pub fn length(&self, id: u32) -> u32 {
         self.lengths[id as usize]
@@ -158,8 +181,7 @@ impl Seams {
         pairs.sort_unstable();
         pairs.dedup();
         let size = (pairs.len() * 16).next_power_of_two().max(64);
-        let mut seams =
-            Self { ascii: [[0; 2]; 128], bits: vec![0; size / 64], shift: 64 - size.trailing_zeros() };
+        let mut seams = Self { ascii: [[0; 2]; 128], bits: vec![0; size / 64], shift: upper(size) };
         for (left, right) in pairs {
             if left < 128 && right < 128 {
                 seams.ascii[left as usize][right as usize / 64] |= 1 << (right % 64);

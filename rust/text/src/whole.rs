@@ -2,7 +2,8 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::huge::Table;
+use crate::artifact::{Reader, Writer};
+use crate::huge::{Table, upper};
 use crate::words::byte_chars;
 
 /// Tokens one behind the other, and a table with open addresses that says where.
@@ -21,7 +22,7 @@ impl Whole {
         let size = (vocabulary.len() * 2).next_power_of_two().max(16);
         let mut whole = Self {
             slots: Table::zeroed(size),
-            shift: 64 - size.trailing_zeros(),
+            shift: upper(size),
             entries: Vec::with_capacity(vocabulary.len() * 16),
         };
         let mut token = Vec::new();
@@ -47,6 +48,19 @@ impl Whole {
             whole.entries.extend_from_slice(&token);
         }
         whole
+    }
+
+    /// Write them down.
+    pub fn store(&self, to: &mut Writer) {
+        to.put(&self.slots);
+        to.put(&self.entries);
+    }
+
+    /// Those that were written down.
+    pub fn restore(from: &mut Reader) -> Option<Self> {
+        let (slots, entries): (Table<u64>, _) = (from.table()?, from.values()?);
+        let shift = upper(slots.len());
+        Some(Self { slots, shift, entries })
     }
 
     /// The id of the token that a word is.

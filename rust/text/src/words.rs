@@ -9,12 +9,10 @@
 //! character (`Isolated`) are taken. What a piece of the first stage becomes by the later ones and the
 //! merges depends on it alone, so that is what is kept in a table of the calling thread.
 
-use rustc_hash::FxHashMap;
 use tokenizers::{NormalizerWrapper, Token};
 
 use crate::added::{Added, Found};
 use crate::bpe::Bpe;
-use crate::described::Described;
 use crate::inert::Form;
 use crate::kept::{Kept, MOST, Owner, WAITING};
 use crate::normal::Normal;
@@ -33,17 +31,14 @@ pub struct Words {
     form: Option<Form>,
     stages: Vec<Stage>,
     added: Added,
-    bpe: Bpe,
+    /// The vocabulary.
+    pub bpe: Bpe,
     byte_chars: [char; 256],
 }
 
 impl Words {
     /// The word path of a pipeline, or None where only the reference knows what to do.
-    pub fn new(
-        tokenizer: &tokenizers::Tokenizer,
-        model: &Described,
-        ids: &FxHashMap<&str, u32>,
-    ) -> Option<Self> {
+    pub fn new(tokenizer: &tokenizers::Tokenizer, bpe: impl FnOnce() -> Option<Bpe>) -> Option<Self> {
         let form = match tokenizer.get_normalizer() {
             None => None,
             Some(NormalizerWrapper::NFC(_)) => Some(Form::Canonical),
@@ -55,7 +50,7 @@ impl Words {
             form,
             stages: stages(tokenizer.get_pre_tokenizer()?)?,
             added: Added::new(tokenizer, |_, _| true)?,
-            bpe: Bpe::new(model, ids)?,
+            bpe: bpe()?,
             byte_chars: byte_chars(),
         })
     }
