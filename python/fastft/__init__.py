@@ -98,16 +98,15 @@ def tokenizer(source: Any, *, trust_remote_code: bool = False) -> Tokenizer:
 
     from fastft.data.tokenizer import Tokenizer, description
 
-    found = description(source)
-    if found is None:
-        path = Path(str(source))
-        if path.suffix != ".json" or not path.is_file():
-            from fastft.config.schema import ModelConfig
-            from fastft.models import tokenizer_files as read
+    if (text := description(source)) is not None:
+        return Tokenizer(text)
+    path = Path(str(source))
+    if path.suffix != ".json" or not path.is_file():
+        from fastft.config.schema import ModelConfig
+        from fastft.models import tokenizer_files as read
 
-            path = read(ModelConfig(path=str(source), trust_remote_code=trust_remote_code)).folder / "tokenizer.json"
-        found = path.read_text(encoding="utf-8")
-    return Tokenizer(found)
+        path = read(ModelConfig(path=str(source), trust_remote_code=trust_remote_code)).folder / "tokenizer.json"
+    return Tokenizer.open(path)
 
 
 def load_run(path: str | Path) -> Run:

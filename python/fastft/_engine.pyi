@@ -1,6 +1,7 @@
 """The data engine, built from `rust/engine`; `fastft.data.engine` is its door."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypedDict
 
 __version__: str
@@ -162,6 +163,8 @@ class ChatEncoder:
 
 class Tokenizer:
     def __init__(self, json: str) -> None: ...
+    @staticmethod
+    def open(path: Path, kept: Path | None) -> Tokenizer: ...
     @property
     def own(self) -> bool: ...
     def encode(self, texts: list[str], special: bool, threads: int) -> Encodings: ...

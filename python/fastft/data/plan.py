@@ -13,10 +13,9 @@ from fastft.config import urls
 from fastft.config.augmentation import EndpointAugmentation
 from fastft.config.files import BRACKETS, cleaning_file_problems, matches
 from fastft.core.errors import ConfigError, DataError, Problem
-from fastft.data import dataset_info
+from fastft.data import dataset_info, proof
 from fastft.data.cleaning import clean_plan, trial
 from fastft.data.engine import engine
-from fastft.data.proof import Proof, proof
 from fastft.data.sources import Located, localize, names_by_path, tell_left_out
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ class EnginePlan:
     slow_template: str | None
     unused: Mapping[str, Sequence[str]] = field(default_factory=dict)
     origins: tuple[dict[str, Any], ...] = ()
-    ids: Proof | None = None
+    ids: proof.Proof | None = None
 
 
 def make_plan(
@@ -91,7 +90,7 @@ def make_plan(
     """
     sources = plain_sources(sources, config_dir)
     names = names_of(sources)
-    ids = None if tokenizer is None else proof(tokenizer, cache)
+    ids = None if tokenizer is None else proof.proof(tokenizer, cache)
     located = [_located(source, config_dir, cache, bus) for source in sources]
     origins = tuple(found.origin for found in located)
     plan: dict[str, Any] = {
@@ -110,6 +109,7 @@ def make_plan(
         "rows": stage.rows,
         "tokenizer": {
             "file": str(tokenizer.folder / "tokenizer.json"),
+            "kept": str(proof.folder(cache)),
             "key": tokenizer.key if ids.reason is None else f"{tokenizer.key} by the library",
             "own": ids.reason is None,
             "vocab_size": tokenizer.vocab_size,

@@ -55,6 +55,11 @@ class Proof:
     reason: str | None = None
 
 
+def folder(cache: Path | None = None) -> Path:
+    """Where verdicts are kept, and what the engine makes of each tokenizer.json."""
+    return (cache or paths.cache_folder()) / "ids"
+
+
 def proof(tokenizer: TokenizerFiles, cache: Path | None = None) -> Proof:
     """Compare the engine's ids with the library's, or find what was found before.
 
@@ -112,7 +117,7 @@ def watched(tokenizer: TokenizerFiles, cache: Path | None = None) -> Iterator[No
 
 def verdicts(cache: Path | None = None) -> list[Proof]:
     """What was found of the tokenizers that were used so far."""
-    kept = sorted(((cache or paths.cache_folder()) / "ids").glob("*.json"))
+    kept = sorted(folder(cache).glob("*.json"))
     return [found for path in kept if (found := _read(path)) is not None]
 
 
@@ -139,7 +144,7 @@ def _path(tokenizer: TokenizerFiles, cache: Path | None) -> Path:
     built = Path(str(engine().__file__)).stat()
     made_of = [tokenizer.key, version("tokenizers"), built.st_size, built.st_mtime_ns, code]
     name = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:32]
-    return (cache or paths.cache_folder()) / "ids" / f"{name}.json"
+    return folder(cache) / f"{name}.json"
 
 
 def _read(path: Path) -> Proof | None:

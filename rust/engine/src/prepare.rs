@@ -13,6 +13,7 @@ use fastft_pipeline::options::Tools;
 use fastft_pipeline::plan::Plan;
 use fastft_pipeline::run::Shard;
 use fastft_pipeline::{preview, run};
+use fastft_text::Library;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -88,12 +89,11 @@ pub fn parse(py: Python<'_>, plan: &str) -> PyResult<Plan> {
 /// What makes tokens of documents.
 pub fn encoder(plan: &Plan, fallback: Option<Py<PyAny>>) -> Result<Encoder, EncoderError> {
     let tokenizer = &plan.tokenizer;
-    let json = std::fs::read_to_string(&tokenizer.file)
-        .map_err(|error| EncoderError::Template(format!("`{}`: {error}", tokenizer.file.display())))?;
+    let library = Library::from_file(&tokenizer.file, tokenizer.kept.as_deref())?;
     let special = tokenizer.special_tokens.clone().into_iter().collect();
     let fallback = fallback.map(template::renderer);
     let encoder =
-        Encoder::new(&json, tokenizer.template.as_deref(), &special, fallback, plan.encode.clone())?;
+        Encoder::new(library, tokenizer.template.as_deref(), &special, fallback, plan.encode.clone())?;
     Ok(if tokenizer.own { encoder } else { encoder.by_reference() })
 }
 

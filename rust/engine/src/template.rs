@@ -8,6 +8,7 @@ use fastft_pipeline::plan::Truncate;
 use fastft_pipeline::truncate::{self, Cut};
 use fastft_record::{Conversation, Document, Message};
 use fastft_template::{Moment, SpecialTokens, Template};
+use fastft_text::Library;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -72,7 +73,8 @@ impl ChatEncoder {
     ) -> PyResult<Self> {
         let options: EncodeOptions = serde_json::from_str(options).map_err(invalid)?;
         let special: SpecialTokens = special_tokens.into_iter().collect();
-        let inner = Encoder::new(tokenizer_json, template, &special, fallback.map(renderer), options);
+        let library = Library::from_json(tokenizer_json).map_err(invalid)?;
+        let inner = Encoder::new(library, template, &special, fallback.map(renderer), options);
         Ok(Self { inner: inner.map_err(invalid)? })
     }
 

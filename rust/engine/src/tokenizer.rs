@@ -1,5 +1,6 @@
 //! Tokenizers for Python: many texts at once, by all threads, into arrays.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -28,17 +29,25 @@ struct Tokenizer {
     around: (Vec<u32>, Vec<u32>),
 }
 
+impl Tokenizer {
+    fn around(inner: Library) -> Result<Self, TextError> {
+        let around = inner.around()?;
+        Ok(Self { inner, around })
+    }
+}
+
 #[pymethods]
 #[allow(clippy::needless_pass_by_value, reason = "pyo3 passes by value")]
 impl Tokenizer {
     #[new]
     fn new(py: Python<'_>, json: &str) -> PyResult<Self> {
-        py.detach(|| {
-            let inner = Library::from_json(json)?;
-            let around = inner.around()?;
-            Ok::<_, TextError>(Self { inner, around })
-        })
-        .map_err(invalid)
+        py.detach(|| Self::around(Library::from_json(json)?)).map_err(invalid)
+    }
+
+    /// The tokenizer.json at a path; what is made of it is kept in a folder for the next time.
+    #[staticmethod]
+    fn open(py: Python<'_>, path: PathBuf, kept: Option<PathBuf>) -> PyResult<Self> {
+        py.detach(|| Self::around(Library::from_file(&path, kept.as_deref())?)).map_err(invalid)
     }
 
     /// Whether texts are tokenized by the engine's own code, not by the `tokenizers` library.

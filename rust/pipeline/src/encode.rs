@@ -114,7 +114,7 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// An encoder from the text of a tokenizer.json and, for conversations, a chat template.
+    /// An encoder from a tokenizer and, for conversations, a chat template.
     ///
     /// With `fallback`, conversations are rendered by it and not by `template`, which then only
     /// tells which added tokens are the template's.
@@ -122,13 +122,12 @@ impl Encoder {
     /// # Errors
     /// `EncoderError` when a part can't be used.
     pub fn new(
-        tokenizer_json: &str,
+        tokenizer: Library,
         template: Option<&str>,
         special_tokens: &SpecialTokens,
         fallback: Option<Fallback>,
         options: EncodeOptions,
     ) -> Result<Self, EncoderError> {
-        let tokenizer = Library::from_json(tokenizer_json)?;
         let token =
             |name: &str| special_tokens.iter().find(|(key, _)| key == name).map(|(_, token)| token.clone());
         let id = |name: &str| token(name).and_then(|token| tokenizer.token_to_id(&token));

@@ -92,6 +92,9 @@ const fn yes() -> bool {
 pub struct TokenizerPlan {
     /// Path of tokenizer.json.
     pub file: PathBuf,
+    /// Where what is made of it is kept for the next time.
+    #[serde(default)]
+    pub kept: Option<PathBuf>,
     /// Hash of everything that decides ids.
     pub key: String,
     /// Whether ids may be made by a path of our own, not only by the library that is its reference.

@@ -1,6 +1,7 @@
 //! What a template leaves out is told, and what it leaves out on purpose is not.
 
 use fastft_record::{Code, Conversation, Document, RowError};
+use fastft_text::Library;
 
 use super::{EncodeOptions, Encoder, Thinking};
 
@@ -14,7 +15,7 @@ fn encoder(before: &str, inside: &str, thinking: Thinking) -> Encoder {
     );
     let special = vec![("eos_token".to_owned(), "<|im_end|>".to_owned())];
     let options = EncodeOptions { thinking, ..EncodeOptions::default() };
-    Encoder::new(TOKENIZER, Some(&template), &special, None, options).unwrap()
+    Encoder::new(Library::from_json(TOKENIZER).unwrap(), Some(&template), &special, None, options).unwrap()
 }
 
 fn row(text: &str) -> Document {

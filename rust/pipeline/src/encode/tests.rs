@@ -1,7 +1,7 @@
 //! Masks and ids, on small tokenizers that are shipped with the tests.
 
 use fastft_record::{Code, Conversation, Document, Message};
-use fastft_text::{Encoding, Tokenizer};
+use fastft_text::{Encoding, Library, Tokenizer};
 use proptest::prelude::*;
 
 use super::runs::{Answer, token_runs};
@@ -14,7 +14,7 @@ const UNTAGGED: &str = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n'
 
 fn encoder(template: &str, options: EncodeOptions) -> Encoder {
     let special = vec![("eos_token".to_owned(), "<|im_end|>".to_owned())];
-    Encoder::new(TOKENIZER, Some(template), &special, None, options).unwrap()
+    Encoder::new(Library::from_json(TOKENIZER).unwrap(), Some(template), &special, None, options).unwrap()
 }
 
 fn talk(texts: &[String]) -> Document {
@@ -139,7 +139,7 @@ fn errors_carry_their_codes() {
         Document::Conversation(Conversation { messages: vec![Message::new("user", "a"), tool], tools: None });
     assert_eq!(code(&call), Code::Template);
     let nothing = Encoder::new(
-        TOKENIZER,
+        Library::from_json(TOKENIZER).unwrap(),
         None,
         &Vec::new(),
         None,
