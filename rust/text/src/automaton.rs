@@ -247,6 +247,11 @@ impl Automaton {
         }
     }
 
+    /// Which characters are one to it: those of the same number.
+    pub fn class(&self, c: char) -> u8 {
+        self.blocks[usize::from(self.block_of[c as usize >> 8])][c as usize & 0xff]
+    }
+
     /// The end of the match that begins at `from`; None where none does.
     #[inline]
     pub fn end(&self, text: &str, from: usize) -> Option<usize> {

@@ -10,6 +10,7 @@ mod artifact;
 mod automaton;
 mod bpe;
 mod control;
+mod cuts;
 mod described;
 mod frame;
 mod huge;
@@ -27,6 +28,7 @@ mod whole;
 mod words;
 
 pub use control::ControlTokens;
+pub use cuts::Cuts;
 pub use library::Library;
 
 /// Token ids, and where in the text each comes from.

@@ -22,6 +22,14 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// Which characters are one to its automaton, if it is one: those of the same number.
+    pub fn class(&self, c: char) -> Option<u8> {
+        match self {
+            Self::Automaton(automaton) => Some(automaton.class(c)),
+            Self::Engine(_) => None,
+        }
+    }
+
     /// Give the pieces of `text[from..to]`, none of them empty, from left to right.
     pub fn pieces(
         &self,
@@ -58,6 +66,20 @@ impl Stage {
             }
         }
         found(piece.len(), piece.len())
+    }
+}
+
+/// Give what stages, each inside the pieces of the one before, make of `text[from..to]`.
+pub fn cut_by(
+    stages: &[Stage],
+    text: &str,
+    from: usize,
+    to: usize,
+    give: &mut dyn FnMut(usize, usize) -> Result<(), TextError>,
+) -> Result<(), TextError> {
+    match stages {
+        [first, rest @ ..] => first.pieces(text, from, to, |begin, end| cut_by(rest, text, begin, end, give)),
+        [] => give(from, to),
     }
 }
 

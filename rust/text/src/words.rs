@@ -16,7 +16,7 @@ use crate::bpe::Bpe;
 use crate::inert::Form;
 use crate::kept::{Kept, MOST, Owner, WAITING};
 use crate::normal::Normal;
-use crate::stages::{Stage, stages};
+use crate::stages::{Stage, cut_by, stages};
 use crate::{Encoding, TextError};
 
 /// Knows the tokens of words with bytes that the vocabulary lacks.
@@ -110,25 +110,6 @@ impl Words {
 }
 
 impl Words {
-    /// Give the words that the stages from `stage` on make of `text[from..to]`.
-    fn cut(
-        &self,
-        text: &str,
-        from: usize,
-        to: usize,
-        stage: usize,
-        give: &mut dyn FnMut(usize, usize) -> Result<(), TextError>,
-    ) -> Result<(), TextError> {
-        match self.stages.get(stage) {
-            Some(stager) => {
-                stager.pieces(text, from, to, |begin, end| self.cut(text, begin, end, stage + 1, give))
-            }
-            None => give(from, to),
-        }
-    }
-}
-
-impl Words {
     /// Append the model's tokens of the word `text[from..to]`.
     fn ask(
         &self,
@@ -145,10 +126,11 @@ impl Words {
             byte_at.resize(byte_at.len() + c.len_utf8(), offset(at));
             mapped.push(c);
         }
-        byte_at.push(offset(to));
         for token in model.ask(&mapped)? {
             out.ids.push(token.id);
-            out.offsets.push((byte_at[token.offsets.0], byte_at[token.offsets.1]));
+            // behind a character that has no token, the model tells places that lie inside of characters
+            let (begin, last) = (byte_at[token.offsets.0], byte_at[token.offsets.1.max(1) - 1]);
+            out.offsets.push((begin, last + 1));
         }
         Ok(())
     }
@@ -179,11 +161,11 @@ impl<M: Ask> Writer<'_, M> {
         match &words.stages[..] {
             [] => self.wait(from, to, true)?,
             [only] => only.pieces(self.text, from, to, |begin, end| self.wait(begin, end, true))?,
-            [first, ..] => first.pieces(self.text, from, to, |begin, end| {
+            [first, rest @ ..] => first.pieces(self.text, from, to, |begin, end| {
                 if end - begin <= MOST {
                     return self.wait(begin, end, false);
                 }
-                words.cut(self.text, begin, end, 1, &mut |begin, end| self.wait(begin, end, true))
+                cut_by(rest, self.text, begin, end, &mut |begin, end| self.wait(begin, end, true))
             })?,
         }
         self.write()
@@ -209,8 +191,8 @@ impl<M: Ask> Writer<'_, M> {
             }
             cut.clear();
             fresh.clear();
-            let stage = if is_word { words.stages.len() } else { 1 };
-            words.cut(text, from, to, stage, &mut |begin, end| {
+            let left = if is_word { &[] } else { &words.stages[1..] };
+            cut_by(left, text, from, to, &mut |begin, end| {
                 cut.push((begin, end));
                 Ok(())
             })?;
