@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -42,14 +43,32 @@ def test_ids_counts_and_texts_are_the_librarys(path: Path) -> None:
         found[6]
 
 
-def test_threads_and_many_texts_change_nothing() -> None:
-    ours, reference = pair(FILES[0])
+@cache
+def every() -> list[fastft.data.tokenizer.Tokenizer]:
+    return [pair(path)[0] for path in FILES]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_threads_change_nothing(path: Path) -> None:
+    ours, reference = pair(path)
     texts = [f"{number} {TEXTS[number % len(TEXTS)][:40]}" for number in range(1000)]
-    one, many = ours.encode_batch(texts, threads=1), ours.encode_batch(texts, threads=7)
-    assert np.array_equal(one.ids, many.ids)
-    assert np.array_equal(one.offsets, many.offsets)
+    one, *others = (ours.encode_batch(texts, threads=threads) for threads in (1, 2, 8))
+    for many in others:
+        assert np.array_equal(one.ids, many.ids)
+        assert np.array_equal(one.offsets, many.offsets)
+        assert np.array_equal(one.counts, many.counts)
     assert one.ids.tolist() == [each for text in texts for each in reference.encode(text).ids]
     assert len(ours.encode_batch([]).ids) == 0
+
+
+@given(st.lists(st.text(max_size=20) | st.sampled_from([*TEXTS, "<think>a", "</s>"]), max_size=6), st.integers(1, 3))
+def test_a_batch_is_its_texts_one_by_one(texts: list[str], threads: int) -> None:
+    for ours in every():
+        batch = ours.encode_batch(texts, threads=threads)
+        alone = [ours.encode_batch([text]) for text in texts]
+        assert [batch[index].tolist() for index in range(len(texts))] == [ours.encode(text) for text in texts]
+        assert batch.offsets.tolist() == [each for found in alone for each in found.offsets.tolist()]
+        assert batch.counts.tolist() == [len(found.ids) for found in alone]
 
 
 @given(st.lists(st.text(max_size=20), max_size=5))
