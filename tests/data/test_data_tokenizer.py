@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 import fastft
 from fastft.core.errors import DataError, ModelError
+from fastft.data.tokenizer import Tokenizer
 
 FIXTURES = Path(__file__).resolve().parents[1] / "templates" / "fixtures"
 FILES = sorted(FIXTURES.glob("*tokenizer.json"))
@@ -69,6 +71,36 @@ def test_a_batch_is_its_texts_one_by_one(texts: list[str], threads: int) -> None
         assert [batch[index].tolist() for index in range(len(texts))] == [ours.encode(text) for text in texts]
         assert batch.offsets.tolist() == [each for found in alone for each in found.offsets.tolist()]
         assert batch.counts.tolist() == [len(found.ids) for found in alone]
+
+
+def test_calls_by_threads_that_end_do_not_disturb_one_another() -> None:
+    ours, reference = pair(FILES[0])
+    expected = [reference.encode(text).ids for text in TEXTS]
+    for round_ in range(20):
+        found = ours.encode_batch(TEXTS * 300, threads=1 + round_ % 4)
+        assert [found[index].tolist() for index in range(len(TEXTS))] == expected
+        assert len(found) == len(TEXTS) * 300
+
+
+def test_tokens_can_be_sent_to_another_process() -> None:
+    found = pair(FILES[0])[0].encode_batch(TEXTS)
+    again = pickle.loads(pickle.dumps(found))
+    for name in ("ids", "offsets", "counts"):
+        assert np.array_equal(getattr(again, name), getattr(found, name))
+    assert again[2].tolist() == found[2].tolist()
+
+
+def test_what_is_made_of_a_file_is_kept_in_the_cache(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_bytes(FILES[0].read_bytes())
+    first = Tokenizer.open(path, cache=tmp_path / "cache")
+    (kept,) = (tmp_path / "cache").rglob("*.tables")
+    again = Tokenizer.open(path, cache=tmp_path / "cache")
+    assert first.encode(TEXTS[2]) == again.encode(TEXTS[2]) == pair(path)[1].encode(TEXTS[2]).ids
+    with pytest.raises(ModelError, match="tokenizer can't be used"):
+        Tokenizer.open(kept, cache=tmp_path)
+    with pytest.raises(ModelError, match="nowhere"):
+        Tokenizer.open(tmp_path / "nowhere.json")
 
 
 @given(st.lists(st.text(max_size=20), max_size=5))

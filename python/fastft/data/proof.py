@@ -133,8 +133,8 @@ def _ids(native: Any, text: str) -> list[int]:
     import numpy as np
 
     made = native.encode([text], False, 1)
-    ids, offsets = np.empty(len(made), np.uint32), np.empty(len(made) * 2, np.uint32)
-    made.write(ids, offsets)
+    ids = np.empty(len(made), np.uint32)
+    made.write_ids(ids)
     found: list[int] = ids.tolist()
     return found
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@dataclass(frozen=True)
 class Tokens:
     """Tokens of several texts, one after the other.
 
@@ -30,9 +28,25 @@ class Tokens:
         counts: int64 `[texts]`.
     """
 
-    ids: NDArray[np.uint32]
-    offsets: NDArray[np.uint32]
-    counts: NDArray[np.int64]
+    def __init__(self, native: Any) -> None:
+        import numpy as np
+
+        self._native = native
+        self.counts: NDArray[np.int64] = np.asarray(native.counts, np.int64)
+        self.ids: NDArray[np.uint32] = np.empty(len(native), np.uint32)
+        native.write_ids(self.ids)
+
+    @cached_property
+    def offsets(self) -> NDArray[np.uint32]:
+        """Written down when they are asked for."""
+        import numpy as np
+
+        offsets = np.empty((len(self.ids), 2), np.uint32)
+        self._native.write_offsets(offsets.reshape(-1))
+        return offsets
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"counts": self.counts, "ids": self.ids, "offsets": self.offsets}
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -108,22 +122,21 @@ class Tokenizer:
         Raises:
             DataError: a text can't be tokenized, as one of 4 GiB or one with half of a surrogate pair.
         """
-        import numpy as np
-
-        texts = list(texts)
-        try:
-            native = self._native.encode(texts, add_special_tokens, threads or 0)
-        except (ValueError, UnicodeEncodeError) as error:
-            raise DataError(f"a text can't be tokenized: {error}", code="data.tokenizer") from error
-        ids, offsets = np.empty(len(native), np.uint32), np.empty((len(native), 2), np.uint32)
-        native.write(ids, offsets.reshape(-1))
-        return Tokens(ids, offsets, np.asarray(native.counts, np.int64))
+        return Tokens(self._encode(texts, add_special_tokens, threads))
 
     def count(
         self, texts: Iterable[str], *, add_special_tokens: bool = True, threads: int | None = None
     ) -> NDArray[np.int64]:
         """Tokens of each text; the arguments are those of `encode_batch`."""
-        return self.encode_batch(texts, add_special_tokens=add_special_tokens, threads=threads).counts
+        import numpy as np
+
+        return np.asarray(self._encode(texts, add_special_tokens, threads).counts, np.int64)
+
+    def _encode(self, texts: Iterable[str], add_special_tokens: bool, threads: int | None) -> Any:
+        try:
+            return self._native.encode(list(texts), add_special_tokens, threads or 0)
+        except (ValueError, UnicodeEncodeError) as error:
+            raise DataError(f"a text can't be tokenized: {error}", code="data.tokenizer") from error
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """The text of ids.

@@ -13,8 +13,8 @@ use pyo3::pybacked::PyBackedStr;
 
 use crate::buffer::cells;
 
-/// Texts that a thread takes at a time.
-const CHUNK: usize = 64;
+/// Bytes of texts that a thread takes at a time, about.
+const SHARE: usize = 1 << 17;
 
 /// Add the classes of this file to the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -83,8 +83,13 @@ impl Tokenizer {
 /// Tokens of several texts, one after the other.
 #[pyclass(frozen, module = "fastft._engine")]
 struct Encodings {
-    ids: Vec<u32>,
-    offsets: Vec<(u32, u32)>,
+    shares: Vec<Share>,
+}
+
+/// Tokens of texts that one thread took, and how many each of these has.
+#[derive(Default)]
+struct Share {
+    made: Encoding,
     counts: Vec<usize>,
 }
 
@@ -94,21 +99,29 @@ impl Encodings {
     /// Tokens of each text.
     #[getter]
     fn counts(&self) -> Vec<usize> {
-        self.counts.clone()
+        self.shares.iter().flat_map(|share| share.counts.iter().copied()).collect()
     }
 
     fn __len__(&self) -> usize {
-        self.ids.len()
+        self.shares.iter().map(|share| share.made.ids.len()).sum()
     }
 
-    /// Write the ids, and for each its first byte in its text and the one behind, into arrays of that size.
-    fn write(&self, py: Python<'_>, ids: PyBuffer<u32>, offsets: PyBuffer<u32>) -> PyResult<()> {
-        for (cell, id) in cells(py, &ids, self.ids.len())?.iter().zip(&self.ids) {
+    /// Write the ids into an array of that size.
+    fn write_ids(&self, py: Python<'_>, ids: PyBuffer<u32>) -> PyResult<()> {
+        let all = self.shares.iter().flat_map(|share| &share.made.ids);
+        for (cell, id) in cells(py, &ids, self.__len__())?.iter().zip(all) {
             cell.set(*id);
         }
-        let cells = cells(py, &offsets, self.ids.len() * 2)?;
-        for (cell, at) in cells.iter().zip(self.offsets.iter().flat_map(|&(from, to)| [from, to])) {
-            cell.set(at);
+        Ok(())
+    }
+
+    /// Write for each token its first byte in its text and the one behind, into an array of twice that size.
+    fn write_offsets(&self, py: Python<'_>, offsets: PyBuffer<u32>) -> PyResult<()> {
+        let all = self.shares.iter().flat_map(|share| &share.made.offsets);
+        let cells = cells(py, &offsets, self.__len__() * 2)?;
+        for (pair, (from, to)) in cells.chunks_exact(2).zip(all) {
+            pair[0].set(*from);
+            pair[1].set(*to);
         }
         Ok(())
     }
@@ -117,24 +130,24 @@ impl Encodings {
 fn encode(
     tokenizer: &Library,
     texts: &[PyBackedStr],
-    (before, behind): &(Vec<u32>, Vec<u32>),
+    around: &(Vec<u32>, Vec<u32>),
     threads: usize,
 ) -> Result<Encodings, TextError> {
     let threads = if threads == 0 { thread::available_parallelism().map_or(1, Into::into) } else { threads };
-    let chunks: Vec<&[PyBackedStr]> = texts.chunks(CHUNK).collect();
+    let shares = shares(texts);
     let next = AtomicUsize::new(0);
-    let done: Mutex<Vec<Option<Vec<Encoding>>>> = Mutex::new(chunks.iter().map(|_| None).collect());
+    let done: Mutex<Vec<Option<Share>>> = Mutex::new(shares.iter().map(|_| None).collect());
     let work = || -> Result<(), TextError> {
         while let index = next.fetch_add(1, Ordering::Relaxed)
-            && let Some(chunk) = chunks.get(index)
+            && let Some(share) = shares.get(index)
         {
-            let made = chunk.iter().map(|text| tokenizer.encode(text)).collect::<Result<Vec<_>, _>>()?;
+            let made = make(tokenizer, share, around)?;
             done.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(made);
         }
         Ok(())
     };
     thread::scope(|scope| {
-        let others: Vec<_> = (1..threads.min(chunks.len())).map(|_| scope.spawn(work)).collect();
+        let others: Vec<_> = (1..threads.min(shares.len())).map(|_| scope.spawn(work)).collect();
         let mut outcome = work();
         for other in others {
             let theirs = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -143,16 +156,40 @@ fn encode(
         outcome
     })?;
     let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let mut all = Encodings { ids: Vec::new(), offsets: Vec::new(), counts: Vec::with_capacity(texts.len()) };
-    for (text, encoding) in texts.iter().zip(done.into_iter().flatten().flatten()) {
+    Ok(Encodings { shares: done.into_iter().flatten().collect() })
+}
+
+/// The texts, in runs of a size that a thread takes at a time.
+fn shares(texts: &[PyBackedStr]) -> Vec<&[PyBackedStr]> {
+    let mut size = 0;
+    let share = |before: &PyBackedStr, _: &PyBackedStr| {
+        size += before.len() + 1;
+        let goes_on = size < SHARE;
+        size *= usize::from(goes_on);
+        goes_on
+    };
+    texts.chunk_by(share).collect()
+}
+
+fn make(
+    tokenizer: &Library,
+    texts: &[PyBackedStr],
+    (before, behind): &(Vec<u32>, Vec<u32>),
+) -> Result<Share, TextError> {
+    let mut share = Share { counts: Vec::with_capacity(texts.len()), ..Share::default() };
+    let made = &mut share.made;
+    made.reserve(texts.iter().map(|text| text.len()).sum());
+    for text in texts {
+        let from = made.ids.len();
         let size = text.len().try_into().map_err(|_| TextError::TooLong(text.len()))?;
-        all.ids.extend(before.iter().chain(&encoding.ids).chain(behind));
-        all.offsets.extend(before.iter().map(|_| (0, 0)));
-        all.offsets.extend(&encoding.offsets);
-        all.offsets.extend(behind.iter().map(|_| (size, size)));
-        all.counts.push(before.len() + encoding.ids.len() + behind.len());
+        made.ids.extend_from_slice(before);
+        made.offsets.extend(before.iter().map(|_| (0, 0)));
+        tokenizer.append(text, true, made)?;
+        made.ids.extend_from_slice(behind);
+        made.offsets.extend(behind.iter().map(|_| (size, size)));
+        share.counts.push(made.ids.len() - from);
     }
-    Ok(all)
+    Ok(share)
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "passed to map_err")]

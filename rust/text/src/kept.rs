@@ -4,7 +4,7 @@
 //! and six tokens take 64.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytemuck::{Pod, Zeroable};
 
@@ -24,34 +24,51 @@ pub const WAITING: usize = 64;
 /// Tokenizers whose words a thread keeps at a time.
 const MOST_TABLES: usize = 4;
 
-static OWNERS: AtomicU64 = AtomicU64::new(0);
-
 thread_local! {
-    static TABLES: RefCell<Vec<(u64, Kept)>> = const { RefCell::new(Vec::new()) };
+    static TABLES: RefCell<Tables> = const { RefCell::new(Tables(Vec::new())) };
 }
 
-/// Whose words a table keeps: a number of each tokenizer's own.
-pub struct Owner(u64);
-
-impl Default for Owner {
-    fn default() -> Self {
-        Self(OWNERS.fetch_add(1, Ordering::Relaxed))
-    }
-}
+/// Whose words tables keep: a tokenizer. It has those of threads that have ended, for those that begin.
+#[derive(Default)]
+pub struct Owner(Arc<Mutex<Vec<Kept>>>);
 
 impl Owner {
     /// Run with what the calling thread keeps of this tokenizer's words.
     pub fn with_kept<R>(&self, run: impl FnOnce(&mut Kept) -> R) -> R {
-        TABLES.with_borrow_mut(|tables| {
-            let at = tables.iter().position(|(owner, _)| *owner == self.0).unwrap_or_else(|| {
-                if tables.len() == MOST_TABLES {
-                    tables.remove(0);
-                }
-                tables.push((self.0, Kept::default()));
-                tables.len() - 1
-            });
-            run(&mut tables[at].1)
-        })
+        TABLES.with_borrow_mut(|tables| run(tables.of(self)))
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<Kept>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The tables of a thread, each with whose they are.
+struct Tables(Vec<(Weak<Mutex<Vec<Kept>>>, Kept)>);
+
+impl Tables {
+    fn of(&mut self, owner: &Owner) -> &mut Kept {
+        let Self(tables) = self;
+        let known = tables.iter().position(|(known, _)| Weak::as_ptr(known) == Arc::as_ptr(&owner.0));
+        let at = known.unwrap_or_else(|| {
+            if tables.len() == MOST_TABLES {
+                tables.remove(0);
+            }
+            let spare = owner.spare().pop();
+            tables.push((Arc::downgrade(&owner.0), spare.unwrap_or_default()));
+            tables.len() - 1
+        });
+        &mut tables[at].1
+    }
+}
+
+impl Drop for Tables {
+    fn drop(&mut self) {
+        for (owner, kept) in self.0.drain(..) {
+            if let Some(owner) = owner.upgrade().map(Owner) {
+                owner.spare().push(kept);
+            }
+        }
     }
 }
 
@@ -334,6 +351,26 @@ mod tests {
         for word in [&b"a\0"[..], &[b'b'; 32], b"c", b""] {
             assert_eq!(find(&kept, word), None);
         }
+    }
+
+    #[test]
+    fn a_thread_goes_on_with_what_one_that_ended_kept_and_not_with_anothers() {
+        let (owner, other) = (Owner::default(), Owner::default());
+        let in_thread = |owner: &Owner, run: &(dyn Fn(&mut Kept) -> Option<Vec<u32>> + Sync)| {
+            std::thread::scope(|scope| scope.spawn(|| owner.with_kept(|kept| run(kept))).join().unwrap())
+        };
+        let put = |kept: &mut Kept| {
+            kept.put(b"word", false, &[1], |_| 4);
+            find(kept, b"word")
+        };
+        assert_eq!(in_thread(&owner, &put), Some(vec![1]));
+        assert_eq!(in_thread(&other, &|kept| find(kept, b"word")), None);
+        assert_eq!(in_thread(&owner, &|kept| find(kept, b"word")), Some(vec![1]));
+        assert_eq!((owner.spare().len(), other.spare().len()), (1, 1));
+        // tokenizers that are gone leave nothing behind
+        let gone = Arc::downgrade(&owner.0);
+        drop(owner);
+        assert!(gone.upgrade().is_none());
     }
 
     #[test]

@@ -42,6 +42,14 @@ pub struct Encoding {
     pub offsets: Vec<(u32, u32)>,
 }
 
+impl Encoding {
+    /// Make room for what a text of so many bytes becomes, or most of it.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.ids.reserve(bytes / 3);
+        self.offsets.reserve(bytes / 3);
+    }
+}
+
 /// A token that is matched in the text before anything else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddedToken {

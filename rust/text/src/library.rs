@@ -242,30 +242,44 @@ impl Ask for Library {
 }
 
 impl Library {
-    /// Encode a text, added tokens in it or not.
     fn encode_with(&self, text: &str, added: bool) -> Result<Encoding, TextError> {
+        let mut out = Encoding::default();
+        out.reserve(text.len());
+        self.append(text, added, &mut out)?;
+        Ok(out)
+    }
+
+    /// Append what a text becomes, added tokens in it matched or not; its offsets are those in itself.
+    ///
+    /// # Errors
+    /// `TextError` when the tokenizer refuses the text; what was appended by then is of no use.
+    pub fn append(&self, text: &str, added: bool, out: &mut Encoding) -> Result<(), TextError> {
         u32::try_from(text.len()).map_err(|_| TextError::TooLong(text.len()))?;
-        if self.different().is_some() {
-            return self.encode_by_reference(text, added);
-        }
-        let own = match &self.own {
-            Some(Own::Words(words)) => Some(words.encode(self, text, added)?),
-            Some(Own::Pieces(pieces)) => pieces.encode(text, added),
-            None => None,
+        let from = out.ids.len();
+        let is_made = match &self.own {
+            _ if self.different().is_some() => false,
+            Some(Own::Words(words)) => words.encode(self, text, added, out).map(|()| true)?,
+            Some(Own::Pieces(pieces)) => pieces.encode(text, added, out).is_some(),
+            None => false,
         };
-        let Some(own) = own else {
-            return self.encode_by_reference(text, added);
-        };
-        let number = self.watch.texts.fetch_add(1, Ordering::Relaxed);
-        if number < UNSAMPLED || !number.is_multiple_of(SAMPLED) || text.len() > LONGEST_SAMPLED {
-            return Ok(own);
+        if is_made {
+            let number = self.watch.texts.fetch_add(1, Ordering::Relaxed);
+            if number < UNSAMPLED || !number.is_multiple_of(SAMPLED) || text.len() > LONGEST_SAMPLED {
+                return Ok(());
+            }
         }
         let reference = self.encode_by_reference(text, added)?;
-        if own.ids == reference.ids {
-            return Ok(own);
+        if is_made {
+            if out.ids[from..] == reference.ids {
+                return Ok(());
+            }
+            let _ = self.watch.different.set(text.to_owned());
         }
-        let _ = self.watch.different.set(text.to_owned());
-        Ok(reference)
+        out.ids.truncate(from);
+        out.offsets.truncate(from);
+        out.ids.extend_from_slice(&reference.ids);
+        out.offsets.extend_from_slice(&reference.offsets);
+        Ok(())
     }
 
     fn encode_by_reference(&self, text: &str, added: bool) -> Result<Encoding, TextError> {

@@ -76,8 +76,8 @@ impl Pieces {
         Some(Self { owner: Owner::default(), prefix, added, symbols: symbols(split)? })
     }
 
-    /// Encode a text; None when the reference has to.
-    pub fn encode(&self, text: &str, added: bool) -> Option<Encoding> {
+    /// Append what a text becomes, added tokens in it matched or not; None when the reference has to make it.
+    pub fn encode(&self, text: &str, added: bool, out: &mut Encoding) -> Option<()> {
         self.owner.with_kept(|kept| {
             let mut writer = Writer {
                 pieces: self,
@@ -85,10 +85,8 @@ impl Pieces {
                 kept,
                 waiting: Vec::with_capacity(WAITING),
                 fresh: Vec::new(),
-                out: Encoding::default(),
+                out,
             };
-            writer.out.ids.reserve(text.len() / 3);
-            writer.out.offsets.reserve(text.len() / 3);
             let mut from = 0;
             for (begin, end, id) in if added { self.added.find(text) } else { Vec::new() } {
                 writer.segment(from, begin)?;
@@ -96,8 +94,7 @@ impl Pieces {
                 writer.out.offsets.push((offset(begin), offset(end)));
                 from = end;
             }
-            writer.segment(from, text.len())?;
-            Some(writer.out)
+            writer.segment(from, text.len())
         })
     }
 }
@@ -110,7 +107,7 @@ struct Writer<'a> {
     waiting: Vec<(u32, u32, bool)>,
     /// Ids of the word that is being made.
     fresh: Vec<u32>,
-    out: Encoding,
+    out: &'a mut Encoding,
 }
 
 impl Writer<'_> {
@@ -189,7 +186,7 @@ impl Writer<'_> {
             }
             Ok::<(), ()>(())
         };
-        let written = self.kept.write(text.as_bytes(), &self.waiting, &mut self.out, missing);
+        let written = self.kept.write(text.as_bytes(), &self.waiting, self.out, missing);
         self.waiting.clear();
         written.ok()
     }

@@ -55,14 +55,20 @@ impl Words {
         })
     }
 
-    /// Encode a text, added tokens in it or not.
-    pub fn encode(&self, model: &impl Ask, text: &str, added: bool) -> Result<Encoding, TextError> {
+    /// Append what a text becomes, added tokens in it matched or not.
+    pub fn encode(
+        &self,
+        model: &impl Ask,
+        text: &str,
+        added: bool,
+        out: &mut Encoding,
+    ) -> Result<(), TextError> {
         let given = if added { self.added.find_given(text) } else { Vec::new() };
         let find_more =
             |text: &str, given| if added { self.added.find_normalized(text, given) } else { given };
         let form = match self.form {
             Some(form) if !form.holds(text) => form,
-            _ => return self.encode_normal(model, text, &find_more(text, given)),
+            _ => return self.encode_normal(model, text, &find_more(text, given), out),
         };
         let (mut normal, mut tokens, mut from) = (Normal::new(form), Vec::new(), 0);
         for (begin, end, id) in given {
@@ -74,15 +80,22 @@ impl Words {
         }
         normal.normalize(text, from, text.len());
         let tokens = find_more(&normal.text, tokens);
-        let mut encoding = self.encode_normal(model, &normal.text, &tokens)?;
-        for (begin, end) in &mut encoding.offsets {
+        let made_before = out.offsets.len();
+        self.encode_normal(model, &normal.text, &tokens, out)?;
+        for (begin, end) in &mut out.offsets[made_before..] {
             (*begin, *end) = normal.source(*begin, *end);
         }
-        Ok(encoding)
+        Ok(())
     }
 
-    /// Encode a text that the normalizer leaves as it is, with the tokens that are added in it.
-    fn encode_normal(&self, model: &impl Ask, text: &str, tokens: &[Found]) -> Result<Encoding, TextError> {
+    /// Append what a text that the normalizer leaves as it is becomes, with the tokens that are added in it.
+    fn encode_normal(
+        &self,
+        model: &impl Ask,
+        text: &str,
+        tokens: &[Found],
+        out: &mut Encoding,
+    ) -> Result<(), TextError> {
         self.owner.with_kept(|kept| {
             let mut writer = Writer {
                 words: self,
@@ -92,10 +105,8 @@ impl Words {
                 waiting: Vec::with_capacity(WAITING),
                 cut: Vec::new(),
                 fresh: Vec::new(),
-                out: Encoding::default(),
+                out,
             };
-            writer.out.ids.reserve(text.len() / 3);
-            writer.out.offsets.reserve(text.len() / 3);
             let mut from = 0;
             for &(begin, end, id) in tokens {
                 writer.segment(from, begin)?;
@@ -103,8 +114,7 @@ impl Words {
                 writer.out.offsets.push((offset(begin), offset(end)));
                 from = end;
             }
-            writer.segment(from, text.len())?;
-            Ok(writer.out)
+            writer.segment(from, text.len())
         })
     }
 }
@@ -147,7 +157,7 @@ struct Writer<'a, M> {
     /// Words of the piece that is being made, and their ids.
     cut: Vec<(usize, usize)>,
     fresh: Vec<u32>,
-    out: Encoding,
+    out: &'a mut Encoding,
 }
 
 impl<M: Ask> Writer<'_, M> {
