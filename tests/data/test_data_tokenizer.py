@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 
 import fastft
 from fastft.core.errors import DataError, ModelError
+from fastft.data import TokenStore
 from fastft.data.tokenizer import Tokenizer
 
 FIXTURES = Path(__file__).resolve().parents[1] / "templates" / "fixtures"
@@ -101,6 +104,52 @@ def test_what_is_made_of_a_file_is_kept_in_the_cache(tmp_path: Path) -> None:
         Tokenizer.open(kept, cache=tmp_path)
     with pytest.raises(ModelError, match="nowhere"):
         Tokenizer.open(tmp_path / "nowhere.json")
+
+
+def encoded(tokenizer: Tokenizer, rows: list[object], folder: Path, **options: Any) -> list[list[int]]:
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    store = tokenizer.encode_file(path, cache=folder / "cache", **options)
+    return [store.document(index)[0] for index in range(len(store))]
+
+
+@pytest.mark.parametrize("around", [None, "<|im_start|> $A", "$A <|im_end|>", "<|im_start|> $A <|im_end|>"])
+def test_a_file_becomes_a_store_of_the_librarys_ids(tmp_path: Path, around: str | None) -> None:
+    ours, reference = pair(FIXTURES / "chatml_tokenizer.json", around)
+    texts = [text for text in TEXTS if text.strip()]
+    rows: list[object] = [{"text": text, "other": [1]} for text in texts]
+    assert encoded(ours, rows, tmp_path) == [reference.encode(text).ids for text in texts]
+    bare = [reference.encode(text, add_special_tokens=False).ids for text in texts]
+    assert encoded(ours, rows, tmp_path, add_special_tokens=False, threads=2) == bare
+    assert encoded(ours, [{"body": text} for text in texts], tmp_path, column="body", add_special_tokens=False) == bare
+    assert ours.vocab_size == max(reference.get_vocab().values()) + 1
+
+
+def test_a_store_of_a_text_file_is_put_where_it_is_asked_for(tmp_path: Path) -> None:
+    ours, reference = pair(FIXTURES / "chatml_tokenizer.json")
+    path = tmp_path / "text.txt"
+    path.write_text("one\ntwo\n\nthree\n", "utf-8")
+    for unit, texts in {"line": ["one", "two", "three"], "file": ["one\ntwo\n\nthree"]}.items():
+        out = tmp_path / unit
+        store = ours.encode_file(path, out, unit=unit, cache=tmp_path / "cache")
+        assert [store.document(index)[0] for index in range(len(store))] == [reference.encode(t).ids for t in texts]
+        assert TokenStore.open(out).tokens == store.tokens
+        assert store.place(0)[0].endswith("text.txt")
+
+
+def test_a_row_without_text_ends_it_or_is_set_aside(tmp_path: Path) -> None:
+    ours, reference = pair(FIXTURES / "chatml_tokenizer.json")
+    rows: list[object] = [{"text": "one"}, {"body": "two"}]
+    with pytest.raises(DataError) as refused:
+        encoded(ours, rows, tmp_path)
+    assert refused.value.line == 2
+    assert encoded(ours, rows, tmp_path, on_bad="quarantine") == [reference.encode("one").ids]
+
+
+def test_more_than_a_token_around_a_text_is_refused(tmp_path: Path) -> None:
+    ours, _ = pair(FIXTURES / "chatml_tokenizer.json", "<|im_start|> <|im_end|> $A")
+    with pytest.raises(ModelError, match="more around a text"):
+        encoded(ours, [{"text": "a"}], tmp_path)
 
 
 @given(st.lists(st.text(max_size=20), max_size=5))

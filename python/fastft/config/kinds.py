@@ -170,6 +170,9 @@ class Stage(Member):
     rows: ClassVar[Literal["conversation", "text", "preference", "labelled"]] = "conversation"
     """What a row of the data is; `preference` is a prompt with its answers, best first."""
 
+    learns: ClassVar[bool] = True
+    """Whether a row is bad of which no token carries a loss."""
+
     def train_on(self) -> str:
         """Which tokens carry a loss: `responses`, `last_response` or `all`."""
         return "all"

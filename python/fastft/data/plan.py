@@ -119,6 +119,7 @@ def make_plan(
         else {"file": "", "key": "", "vocab_size": 0},
         "encode": {
             "train_on": stage.train_on(),
+            "needs_target": stage.learns,
             "special_in_text": data.special_in_text,
             "thinking": data.thinking,
             "append_eos_to_text": tokenizer is not None and tokenizer.eos_id is not None,
@@ -145,7 +146,7 @@ def make_plan(
         except ConfigError as error:
             problems += error.problems
     if "text" in kinds:
-        plan["encode"]["add_bos_to_text"] = tokenizer.bos_id is not None and _adds_bos(tokenizer)
+        plan["encode"]["add_bos_to_text"] = tokenizer.bos_id is not None and adds_bos(tokenizer)
     if augment_seed is not None and data.augment and not as_they_are:
         problems += roles_of_nothing(data.augment) if kinds == {"text"} else []
         problems += [] if asks else endpoints_unasked(data.augment)
@@ -309,7 +310,7 @@ def _add_template(
     return chosen.fallback, chosen.reason if chosen.rendered_by == "python" else None
 
 
-def _adds_bos(tokenizer: TokenizerFiles) -> bool:
+def adds_bos(tokenizer: TokenizerFiles) -> bool:
     """Whether the tokenizer itself puts its BOS token before a text."""
     text = (tokenizer.folder / "tokenizer.json").read_text("utf-8")
     found = _PROCESSOR.search(text)

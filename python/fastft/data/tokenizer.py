@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastft.core.errors import DataError, ModelError
 from fastft.data import proof
@@ -15,6 +15,9 @@ from fastft.data.engine import engine
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from fastft.core.events import Bus
+    from fastft.data.dataset import TokenStore
 
 
 class Tokens:
@@ -75,6 +78,7 @@ class Tokenizer:
     """
 
     def __init__(self, description: str) -> None:
+        self._source: str | Path = description
         with _usable():
             self._native = engine().Tokenizer(description)
 
@@ -90,9 +94,21 @@ class Tokenizer:
             ModelError: it is none, or one whose ids are random.
         """
         made = cls.__new__(cls)
+        made._source = Path(path).absolute()
         with _usable():
-            made._native = engine().Tokenizer.open(Path(path), proof.folder(None if cache is None else Path(cache)))
+            made._native = engine().Tokenizer.open(made._source, proof.folder(None if cache is None else Path(cache)))
         return made
+
+    @property
+    def description(self) -> str:
+        """The text of its tokenizer.json."""
+        source = self._source
+        return source.read_text(encoding="utf-8") if isinstance(source, Path) else source
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids are below this."""
+        return int(self._native.vocab_size)
 
     @property
     def engine(self) -> str:
@@ -131,6 +147,57 @@ class Tokenizer:
         import numpy as np
 
         return np.asarray(self._encode(texts, add_special_tokens, threads).counts, np.int64)
+
+    def encode_file(
+        self,
+        path: str | Path,
+        out: str | Path | None = None,
+        *,
+        column: str = "text",
+        unit: Literal["line", "paragraph", "file"] = "line",
+        add_special_tokens: bool = True,
+        on_bad: Literal["fail", "quarantine"] = "fail",
+        threads: int | None = None,
+        cache: str | Path | None = None,
+        bus: Bus | None = None,
+    ) -> TokenStore:
+        """Ids of the texts of files of any size, in a store on the disk: a second call finds it there.
+
+        Args:
+            path: a file, folder, pattern or address: JSONL, CSV, Parquet, Arrow or plain text, compressed or not.
+            out: a new folder for the store; by default it is in the cache only.
+            column: where the text stands in rows.
+            unit: what a text of a plain text file is: a line that is not blank, lines up to a blank one, or all of it
+                but the end of its last line.
+            add_special_tokens: put those around each text that the tokenizer does.
+            on_bad: a row that can't be used, as one without the column, ends it with its place; or is set aside in the
+                store's `rejected.jsonl` and counted in its books.
+            threads: how many threads work; by default one a core.
+            cache: folder of prepared data; by default fastft's.
+            bus: hears of progress and warnings.
+
+        Returns:
+            The store: `document(i)`, `place(i)`, `arrow()`, `tokens`, `manifest["books"]`.
+
+        Raises:
+            DataError: a row or file can't be used.
+            ModelError: more than one token goes before or behind a text.
+            ResourceError: `out` holds something else.
+        """
+        from fastft.data.encoded import encode_file
+
+        return encode_file(
+            self,
+            path,
+            out,
+            column=column,
+            unit=unit,
+            add_special_tokens=add_special_tokens,
+            on_bad=on_bad,
+            threads=threads or 0,
+            cache=None if cache is None else Path(cache),
+            bus=bus,
+        )
 
     def _encode(self, texts: Iterable[str], add_special_tokens: bool, threads: int | None) -> Any:
         try:

@@ -56,6 +56,12 @@ impl Tokenizer {
         self.inner.has_words()
     }
 
+    /// One more than the largest id.
+    #[getter]
+    fn vocab_size(&self, py: Python<'_>) -> PyResult<usize> {
+        py.detach(|| self.inner.vocabulary_size()).map_err(invalid)
+    }
+
     /// Ids of texts; with `special`, with the tokens that the tokenizer puts around a text. 0 threads are one a core.
     fn encode(
         &self,

@@ -242,6 +242,12 @@ impl Encoder {
         view.render(conversation.messages.len(), add_generation_prompt)
     }
 
+    /// How documents are encoded.
+    #[must_use]
+    pub const fn options(&self) -> &EncodeOptions {
+        &self.options
+    }
+
     /// What was counted so far.
     #[must_use]
     pub const fn counters(&self) -> &Counters {

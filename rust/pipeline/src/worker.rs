@@ -179,7 +179,7 @@ impl<'a> Rules<'a> {
             let reference = unit.map(|(unit, first)| dedup::reference(unit, first + number));
             match self.row(bytes, row, input, reference) {
                 Ok(fate) => {
-                    if let Some(why) = account(fate, place, &mut done) {
+                    if let Some(why) = account(fate, place, self.encoder.options().needs_target, &mut done) {
                         done.left_out.push(LeftOut::new(input, row.line, why));
                     }
                 }
@@ -239,7 +239,11 @@ impl<'a> Rules<'a> {
         }
         let cut = truncate::truncate(encoded, document, self.encoder, self.truncate, self.max_length)?;
         let documents = cut.documents();
-        if !documents.is_empty() && documents.iter().map(truncate::num_targets).sum::<u64>() == 0 {
+        let needs_target = self.encoder.options().needs_target;
+        if needs_target
+            && !documents.is_empty()
+            && documents.iter().map(truncate::num_targets).sum::<u64>() == 0
+        {
             return Err(RowError::new(Code::NoTarget, "no token of the row carries a loss"));
         }
         Ok((cut, length))
@@ -257,7 +261,7 @@ pub fn judge(cleaner: Option<&Cleaner>, mut document: Document) -> Judged {
 }
 
 /// Note what became of a row, and keep what is left of it; why when nothing is.
-fn account(fate: Fate, place: Place, done: &mut Done) -> Option<Why> {
+fn account(fate: Fate, place: Place, needs_target: bool, done: &mut Done) -> Option<Why> {
     let books = &mut done.books;
     let (cut, length, hash, changed, copies) = match fate {
         Fate::Kept { cut, length, hash, changed, copies } => (cut, length, hash, changed, copies),
@@ -289,7 +293,7 @@ fn account(fate: Fate, place: Place, done: &mut Done) -> Option<Why> {
         books.repair(name);
     }
     for document in documents {
-        if truncate::num_targets(&document) == 0 {
+        if needs_target && truncate::num_targets(&document) == 0 {
             done.books.cut_tokens += document.ids.len() as u64;
             continue;
         }

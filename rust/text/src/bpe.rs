@@ -62,6 +62,11 @@ impl Bpe {
         Some(Self { bytes, lacks: bytes.contains(&NONE), merges, first, whole, lengths })
     }
 
+    /// One more than the largest id.
+    pub const fn size(&self) -> usize {
+        self.lengths.len()
+    }
+
     /// Bytes of a token.
     pub fn length(&self, id: u32) -> u32 {
         self.lengths[id as usize].into()

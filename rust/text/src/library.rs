@@ -159,6 +159,19 @@ impl Library {
         self.watch.different.get().map(String::as_str)
     }
 
+    /// One more than the largest id.
+    ///
+    /// # Errors
+    /// `TextError::Load` when the reference is needed and can't be read.
+    pub fn vocabulary_size(&self) -> Result<usize, TextError> {
+        let of_model = match &self.own {
+            Some(Own::Words(words)) => words.bpe.size(),
+            Some(Own::Pieces(pieces)) => pieces.symbols.size(),
+            None => self.reference()?.get_vocab(false).values().max().map_or(0, |id| *id as usize + 1),
+        };
+        Ok(self.added.last().map_or(0, |token| token.id as usize + 1).max(of_model))
+    }
+
     /// The tokens that the tokenizer puts before and behind one text, when it is asked to.
     ///
     /// # Errors

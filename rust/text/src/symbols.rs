@@ -120,6 +120,11 @@ impl Symbols {
         Some(Self { pages, ids, bytes, merges, first, seams, lengths: from.values()? })
     }
 
+    /// One more than the largest id.
+    pub const fn size(&self) -> usize {
+        self.lengths.len()
+    }
+
     /// Bytes of a token in the text.
     pub fn length(&self, id: u32) -> u32 {
         self.lengths[id as usize]

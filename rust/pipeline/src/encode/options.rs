@@ -49,6 +49,8 @@ pub struct EncodeOptions {
     pub special_in_text: SpecialInText,
     /// What becomes of thinking.
     pub thinking: Thinking,
+    /// Whether a row is bad of which no token carries a loss.
+    pub needs_target: bool,
     /// Put the EOS token behind a text document.
     pub append_eos_to_text: bool,
     /// Put the BOS token before a text document.
@@ -63,6 +65,7 @@ impl Default for EncodeOptions {
             train_on: TrainOn::Responses,
             special_in_text: SpecialInText::Plain,
             thinking: Thinking::MaskEmpty,
+            needs_target: true,
             append_eos_to_text: true,
             add_bos_to_text: false,
             today: None,
