@@ -9,6 +9,7 @@ use fastft_pipeline::job::Job;
 use fastft_pipeline::plan::Plan;
 use fastft_pipeline::run::{self, Progress, Shard};
 use fastft_pipeline::store::Store;
+use fastft_text::Library;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -51,7 +52,8 @@ fn prepare(content: &[u8], name: &str, threads: usize) -> (Vec<Vec<u8>>, Value, 
     let plan = Plan::from_json(&plan.to_string()).unwrap();
     let special = vec![("eos_token".to_owned(), "<eos>".to_owned())];
     let options = EncodeOptions { train_on: TrainOn::All, ..EncodeOptions::default() };
-    let encoder = |_: &Plan| Encoder::new(&tokenizer(), None, &special, None, options);
+    let encoder =
+        |_: &Plan| Encoder::new(Library::from_json(&tokenizer()).unwrap(), None, &special, None, options);
     let prepared = run::prepare(plan, encoder, &Progress::default()).unwrap();
     let store = Store::open(&prepared.folder).unwrap();
     let read = |name: &str| fs::read(prepared.folder.join(name)).unwrap_or_default();
@@ -130,7 +132,7 @@ fn plan(path: &Path, cache: &Path, threads: usize) -> Value {
 fn encoder(plan: &Plan) -> Result<Encoder, fastft_pipeline::encode::EncoderError> {
     let special = vec![("eos_token".to_owned(), "<eos>".to_owned())];
     let options = EncodeOptions { train_on: TrainOn::All, ..EncodeOptions::default() };
-    Encoder::new(&fs::read_to_string(&plan.tokenizer.file).unwrap(), None, &special, None, options)
+    Encoder::new(Library::from_file(&plan.tokenizer.file, None).unwrap(), None, &special, None, options)
 }
 
 /// Every file of a store but for when its files were written, by name.
