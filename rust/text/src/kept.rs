@@ -18,6 +18,9 @@ const LARGE: usize = 1 << 16;
 /// Bytes of the longest word that is kept.
 pub const MOST: usize = 31;
 
+/// Tokens of a word that is kept, at most.
+pub const TOKENS: usize = 6;
+
 /// Words that are looked up at a time, so that their places in memory are waited for together.
 pub const WAITING: usize = 64;
 
@@ -96,9 +99,11 @@ pub struct Small {
 #[repr(C, align(64))]
 struct Large {
     key: [u128; 2],
-    ids: [u32; 6],
-    count: u32,
-    rest: u32,
+    ids: [u32; TOKENS],
+    count: u8,
+    /// Bytes of each token.
+    lengths: [u8; TOKENS],
+    rest: u8,
 }
 
 impl Default for Kept {
@@ -155,6 +160,12 @@ impl Kept {
     /// The ids of any other word, if they are there.
     #[inline]
     pub fn large(&self, word: &[u8], kind: bool) -> Option<&[u32]> {
+        self.large_tokens(word, kind).map(|(ids, _)| ids)
+    }
+
+    /// The ids of any other word and the bytes of each, if they are there.
+    #[inline]
+    pub fn large_tokens(&self, word: &[u8], kind: bool) -> Option<(&[u32], &[u8])> {
         if let Some(key) = Self::key(word, 0, word.len(), kind)
             && self.small(key, Self::place(key)).is_none_or(|slot| slot.count > 0)
         {
@@ -163,7 +174,8 @@ impl Kept {
         let key = long_key(word, kind)?;
         let place = place::<LARGE>(mixed(key[0]) ^ mixed(key[1]).rotate_left(32));
         let slot = self.large[place..place + 2].iter().find(|slot| slot.key == key)?;
-        Some(&slot.ids[..slot.count as usize])
+        let count = usize::from(slot.count);
+        Some((&slot.ids[..count], &slot.lengths[..count]))
     }
 
     /// The ids of a word of any length, if they are there.
@@ -228,9 +240,20 @@ impl Kept {
     }
 
     /// Keep the ids of a word, and the bytes of each, unless there are too many.
-    #[allow(clippy::cast_possible_truncation, reason = "at most six tokens of at most 31 bytes")]
+    #[allow(clippy::cast_possible_truncation, reason = "a word that is kept has at most 31 bytes")]
     pub fn put(&mut self, word: &[u8], kind: bool, ids: &[u32], length: impl Fn(u32) -> u32) {
-        if ids.is_empty() || ids.len() > 6 {
+        if let Some(lengths) = [0; TOKENS].get_mut(..ids.len()) {
+            for (kept, id) in lengths.iter_mut().zip(ids) {
+                *kept = length(*id) as u8;
+            }
+            self.put_tokens(word, kind, ids, lengths);
+        }
+    }
+
+    /// Keep the ids of a word and the bytes of each, which follow upon one another, unless there are too many.
+    #[allow(clippy::cast_possible_truncation, reason = "at most six tokens")]
+    pub fn put_tokens(&mut self, word: &[u8], kind: bool, ids: &[u32], lengths: &[u8]) {
+        if ids.is_empty() || ids.len() > TOKENS {
             return;
         }
         if let Some(key) = Self::key(word, 0, word.len(), kind) {
@@ -241,8 +264,8 @@ impl Kept {
             if let Some(kept) = slot.ids.get_mut(..ids.len()) {
                 kept.copy_from_slice(ids);
                 slot.count = ids.len() as u8;
-                for (kept, id) in slot.lengths.iter_mut().zip(ids) {
-                    *kept = length(*id) as u8;
+                for (kept, length) in slot.lengths.iter_mut().zip(lengths) {
+                    *kept = *length;
                 }
                 return;
             }
@@ -251,8 +274,9 @@ impl Kept {
             let place = place::<LARGE>(mixed(key[0]) ^ mixed(key[1]).rotate_left(32));
             self.large[place + 1] = self.large[place];
             let slot = &mut self.large[place];
-            (slot.key, slot.count) = (key, ids.len() as u32);
+            (slot.key, slot.count) = (key, ids.len() as u8);
             slot.ids[..ids.len()].copy_from_slice(ids);
+            slot.lengths[..ids.len()].copy_from_slice(lengths);
         }
     }
 }

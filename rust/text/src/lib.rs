@@ -2,13 +2,14 @@
 //!
 //! `Library` is a tokenizer.json. In front of the library stand a word path (`words`) for byte-level BPE:
 //! the reference's expressions as automata over its own character classes, and its merges; and one
-//! (`pieces`) for `SentencePiece`'s BPE, which merges characters. Either is taken only for pipelines
-//! whose every part it knows.
+//! (`pieces`) for `SentencePiece`'s BPE, which merges characters; and one (`wordpiece`) for BERT's models. Each is
+//! taken only for pipelines whose every part it knows.
 
 mod added;
 mod artifact;
 mod automaton;
 mod bpe;
+mod characters;
 mod control;
 mod cuts;
 mod described;
@@ -22,9 +23,12 @@ mod normal;
 mod pattern;
 mod pieces;
 mod sets;
+mod spread;
 mod stages;
 mod symbols;
+mod trie;
 mod whole;
+mod wordpiece;
 mod words;
 
 pub use control::ControlTokens;

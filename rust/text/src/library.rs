@@ -18,6 +18,7 @@ use crate::described::Described;
 use crate::frame::{Frame, Parts, added};
 use crate::pieces::Pieces;
 use crate::symbols::Symbols;
+use crate::wordpiece::{self, WordPiece};
 use crate::words::{Ask, Words};
 use crate::{AddedToken, Encoding, TextError, Tokenizer};
 
@@ -53,6 +54,7 @@ struct Watch {
 enum Own {
     Words(Box<Words>),
     Pieces(Box<Pieces>),
+    WordPiece(Box<WordPiece>),
 }
 
 /// What they are told by in what is kept.
@@ -125,6 +127,8 @@ impl Library {
                 kept.put(&[PIECES]);
                 pieces.symbols.store(&mut kept);
             }
+            // made in less time than the file is read
+            Own::WordPiece(_) => return Ok(()),
         }
         kept.write(to)
     }
@@ -167,6 +171,7 @@ impl Library {
         let of_model = match &self.own {
             Some(Own::Words(words)) => words.bpe.size(),
             Some(Own::Pieces(pieces)) => pieces.symbols.size(),
+            Some(Own::WordPiece(words)) => words.size,
             None => self.reference()?.get_vocab(false).values().max().map_or(0, |id| *id as usize + 1),
         };
         Ok(self.added.last().map_or(0, |token| token.id as usize + 1).max(of_model))
@@ -219,6 +224,11 @@ fn read(json: &[u8]) -> Result<tokenizers::Tokenizer, String> {
 /// The path of our own that knows all parts of a tokenizer.json, and what stands around its model.
 fn own(json: &[u8]) -> Option<(Frame, Own)> {
     let parts = Parts::of(json)?;
+    if let Some(model) = wordpiece::Described::from_json(parts.model()) {
+        let frame = Frame::new(&parts, &model.vocabulary())?;
+        let own = WordPiece::new(&frame.tokenizer, &model)?;
+        return Some((frame, Own::WordPiece(Box::new(own))));
+    }
     let model = Described::from_json(parts.model())?;
     let ids = model.vocabulary();
     let frame = Frame::new(&parts, &ids)?;
@@ -273,6 +283,7 @@ impl Library {
             _ if self.different().is_some() => false,
             Some(Own::Words(words)) => words.encode(self, text, added, out).map(|()| true)?,
             Some(Own::Pieces(pieces)) => pieces.encode(text, added, out).is_some(),
+            Some(Own::WordPiece(words)) => words.encode(text, added, out).is_some(),
             None => false,
         };
         if is_made {

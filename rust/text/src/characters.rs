@@ -1,0 +1,186 @@
+//! What a pipeline makes of a character, where it treats each by itself.
+//!
+//! It is read out of the reference, for the 256 code points of a page when the first of them is met: all of them go
+//! through its normalizer and its pre-tokenizer in one text, each between two letters, and what comes out says by its
+//! offsets where it is from.
+
+use std::sync::OnceLock;
+
+use tokenizers::{
+    NormalizedString, Normalizer, NormalizerWrapper, OffsetType, PreTokenizedString, PreTokenizer,
+    PreTokenizerWrapper, Token,
+};
+use unicode_normalization_alignments::char::canonical_combining_class;
+
+/// What becomes of a character.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It ends a word and is no part of any.
+    Space,
+    /// It is a word by itself.
+    Alone,
+    /// It is part of a word.
+    Word,
+    /// It is left out, and what is on its two sides is one word.
+    Gone,
+    /// Only the reference knows, from what is around it.
+    Unknown,
+}
+
+const KINDS: [Kind; 5] = [Kind::Space, Kind::Alone, Kind::Word, Kind::Gone, Kind::Unknown];
+
+/// Code points of a page.
+const PAGE: u32 = 256;
+/// The letter between two characters.
+const LETTER: char = 'x';
+
+/// Where the kind stands in an entry, above a code point or the place of several.
+const KIND_BITS: u32 = 24;
+const MANY: u32 = 1 << 28;
+const CODE: u32 = (1 << 21) - 1;
+
+/// The characters of a pipeline.
+pub struct Characters {
+    normalizer: Option<NormalizerWrapper>,
+    splitter: Option<PreTokenizerWrapper>,
+    /// Whether marks behind a character may change places.
+    decomposes: bool,
+    pages: Vec<OnceLock<Page>>,
+}
+
+struct Page {
+    entries: [u32; PAGE as usize],
+    many: Vec<Box<[char]>>,
+}
+
+impl Characters {
+    /// The characters of a normalizer and a pre-tokenizer that treat each by itself, but that the normalizer may put
+    /// combining marks in order where it decomposes.
+    pub fn new(
+        normalizer: Option<NormalizerWrapper>,
+        splitter: Option<PreTokenizerWrapper>,
+        decomposes: bool,
+    ) -> Self {
+        let pages = (0..=char::MAX as usize / PAGE as usize).map(|_| OnceLock::new()).collect();
+        Self { normalizer, splitter, decomposes, pages }
+    }
+
+    /// What becomes of a character.
+    #[inline]
+    pub fn kind(&self, c: char) -> Kind {
+        let (entry, _) = self.entry(c);
+        KINDS[(entry >> KIND_BITS & 7) as usize]
+    }
+
+    /// Give the characters that it becomes.
+    #[inline]
+    pub fn each(&self, c: char, mut give: impl FnMut(char)) {
+        let (entry, page) = self.entry(c);
+        if entry & MANY != 0 {
+            page.many[(entry & CODE) as usize].iter().copied().for_each(give);
+        } else if let Some(one) = char::from_u32(entry & CODE) {
+            give(one);
+        }
+    }
+
+    #[inline]
+    fn entry(&self, c: char) -> (u32, &Page) {
+        let number = u32::from(c) / PAGE;
+        let page = self.pages[number as usize].get_or_init(|| self.read(number));
+        (page.entries[(u32::from(c) % PAGE) as usize], page)
+    }
+
+    /// Read a page out of the reference.
+    fn read(&self, number: u32) -> Page {
+        let mut page =
+            Page { entries: [Kind::Unknown as u32 * (1 << KIND_BITS); PAGE as usize], many: Vec::new() };
+        let chars: Vec<char> = (number * PAGE..(number + 1) * PAGE).filter_map(char::from_u32).collect();
+        let mut text = String::from(LETTER);
+        for c in &chars {
+            text.extend([*c, LETTER]);
+        }
+        let Some(made) = self.made(&text) else {
+            return page;
+        };
+        // where a character that came out is from: those from elsewhere than one character are from none
+        let mut parts = made.iter().peekable();
+        let mut next = |from: usize, to: usize| {
+            let mut found = Vec::new();
+            while let Some(part) = parts.next_if(|part| part.to <= to) {
+                found.push((part.from == from && part.to == to).then_some(part));
+            }
+            found.into_iter().collect::<Option<Vec<&Made>>>()
+        };
+        let letter = |parts: Option<Vec<&Made>>| match parts?[..] {
+            [part] if part.c == LETTER => Some(part.word),
+            _ => None,
+        };
+        let mut at = 1;
+        let mut before = letter(next(0, at));
+        for c in chars {
+            let own = next(at, at + c.len_utf8());
+            at += c.len_utf8() + 1;
+            let after = letter(next(at - 1, at));
+            if let (Some(own), Some(before), Some(after)) = (own, before, after) {
+                page.enter(c, self.kind_of(&own, before, after), &own);
+            }
+            before = after;
+        }
+        page
+    }
+
+    /// What characters are, by the words they stand in and those before and behind them.
+    fn kind_of(&self, own: &[&Made], before: usize, after: usize) -> Kind {
+        let Some(first) = own.first() else {
+            return if before == after { Kind::Gone } else { Kind::Space };
+        };
+        let moves = self.decomposes && own.iter().any(|part| canonical_combining_class(part.c) != 0);
+        match (first.word == before, first.word == after) {
+            _ if moves || own.iter().any(|part| part.word != first.word) => Kind::Unknown,
+            (true, true) => Kind::Word,
+            (false, false) => Kind::Alone,
+            _ => Kind::Unknown,
+        }
+    }
+
+    /// The characters that the reference makes of a text.
+    fn made(&self, text: &str) -> Option<Vec<Made>> {
+        let mut normalized = NormalizedString::from(text);
+        if let Some(normalizer) = &self.normalizer {
+            normalizer.normalize(&mut normalized).ok()?;
+        }
+        let mut words = PreTokenizedString::from(normalized);
+        if let Some(splitter) = &self.splitter {
+            splitter.pre_tokenize(&mut words).ok()?;
+        }
+        let token = |(at, c): (usize, char)| Token::new(u32::from(c), String::new(), (at, at + c.len_utf8()));
+        words.tokenize(|word| Ok(word.get().char_indices().map(token).collect())).ok()?;
+        let encoding = words.into_encoding(None, 0, OffsetType::Byte).ok()?;
+        let parts = encoding.get_ids().iter().zip(encoding.get_offsets()).zip(encoding.get_word_ids());
+        parts
+            .map(|((c, (from, to)), word)| {
+                Some(Made { c: char::from_u32(*c)?, from: *from, to: *to, word: (*word)? as usize })
+            })
+            .collect()
+    }
+}
+
+/// A character that came out: the bytes that it is from, and the number of its word.
+struct Made {
+    c: char,
+    from: usize,
+    to: usize,
+    word: usize,
+}
+
+impl Page {
+    fn enter(&mut self, c: char, kind: Kind, own: &[&Made]) {
+        let text = if let [one] = own {
+            u32::from(one.c)
+        } else {
+            self.many.push(own.iter().map(|part| part.c).collect());
+            MANY | u32::try_from(self.many.len() - 1).unwrap_or(0)
+        };
+        self.entries[(u32::from(c) % PAGE) as usize] = (kind as u32) << KIND_BITS | text;
+    }
+}
