@@ -72,15 +72,16 @@ class Tokenizer:
 
     Args:
         description: the text of a tokenizer.json.
+        cache: where what is made of it is kept; None is fastft's cache.
 
     Raises:
         ModelError: it is none, or one whose ids are random.
     """
 
-    def __init__(self, description: str) -> None:
+    def __init__(self, description: str, *, cache: str | Path | None = None) -> None:
         self._source: str | Path = description
         with _usable():
-            self._native = engine().Tokenizer(description)
+            self._native = engine().Tokenizer(description, proof.folder(None if cache is None else Path(cache)))
 
     @classmethod
     def open(cls, path: str | Path, *, cache: str | Path | None = None) -> Tokenizer:

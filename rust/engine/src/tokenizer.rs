@@ -40,11 +40,12 @@ impl Tokenizer {
 #[allow(clippy::needless_pass_by_value, reason = "pyo3 passes by value")]
 impl Tokenizer {
     #[new]
-    fn new(py: Python<'_>, json: &str) -> PyResult<Self> {
-        py.detach(|| Self::around(Library::from_json(json)?)).map_err(invalid)
+    #[pyo3(signature = (json, kept=None))]
+    fn new(py: Python<'_>, json: String, kept: Option<PathBuf>) -> PyResult<Self> {
+        py.detach(|| Self::around(Library::from_bytes(json.into_bytes(), kept.as_deref())?)).map_err(invalid)
     }
 
-    /// The tokenizer.json at a path; what is made of it is kept in a folder for the next time.
+    /// The tokenizer.json at a path; what is made of either is kept in a folder for the next time, if one is given.
     #[staticmethod]
     fn open(py: Python<'_>, path: PathBuf, kept: Option<PathBuf>) -> PyResult<Self> {
         py.detach(|| Self::around(Library::from_file(&path, kept.as_deref())?)).map_err(invalid)

@@ -13,14 +13,17 @@ use bytemuck::Pod;
 use crate::huge::Table;
 
 /// The code that decides what is in the file.
-const MADE_BY: [&str; 10] = [
+const MADE_BY: [&str; 13] = [
     include_str!("artifact.rs"),
+    include_str!("automaton.rs"),
     include_str!("bpe.rs"),
     include_str!("described.rs"),
     include_str!("frame.rs"),
+    include_str!("kept.rs"),
     include_str!("library.rs"),
     include_str!("merges.rs"),
     include_str!("pieces.rs"),
+    include_str!("stages.rs"),
     include_str!("symbols.rs"),
     include_str!("whole.rs"),
     include_str!("words.rs"),

@@ -37,6 +37,14 @@ impl<T: Pod> Table<T> {
     }
 }
 
+impl<T: Pod> Clone for Table<T> {
+    fn clone(&self) -> Self {
+        let mut copy = Self::zeroed(self.len());
+        copy.copy_from_slice(self);
+        copy
+    }
+}
+
 impl<T: Pod> Deref for Table<T> {
     type Target = [T];
 

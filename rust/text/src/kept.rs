@@ -21,6 +21,9 @@ pub const MOST: usize = 31;
 /// Tokens of a word that is kept, at most.
 pub const TOKENS: usize = 6;
 
+/// Bytes of the longest word that tables begin with.
+pub const SEEDED: usize = 15;
+
 /// Words that are looked up at a time, so that their places in memory are waited for together.
 pub const WAITING: usize = 64;
 
@@ -33,7 +36,13 @@ thread_local! {
 
 /// Whose words tables keep: a tokenizer. It has those of threads that have ended, for those that begin.
 #[derive(Default)]
-pub struct Owner(Arc<Mutex<Vec<Kept>>>);
+pub struct Owner {
+    spare: Spare,
+    /// What tables begin with; None is nothing.
+    seed: Option<Table<Small>>,
+}
+
+type Spare = Arc<Mutex<Vec<Kept>>>;
 
 impl Owner {
     /// Run with what the calling thread keeps of this tokenizer's words.
@@ -41,9 +50,27 @@ impl Owner {
         TABLES.with_borrow_mut(|tables| run(tables.of(self)))
     }
 
-    fn spare(&self) -> MutexGuard<'_, Vec<Kept>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Let the tables of threads begin with words of up to 15 bytes.
+    pub fn begin_with(&mut self, seed: Table<Small>) {
+        self.seed = Some(seed);
     }
+
+    /// What they begin with.
+    pub const fn seed(&self) -> Option<&Table<Small>> {
+        self.seed.as_ref()
+    }
+
+    fn table(&self) -> Kept {
+        let fresh = || Kept {
+            small: self.seed.clone().unwrap_or_else(|| Table::zeroed(SMALL)),
+            large: Table::zeroed(LARGE),
+        };
+        spare(&self.spare).pop().unwrap_or_else(fresh)
+    }
+}
+
+fn spare(tables: &Spare) -> MutexGuard<'_, Vec<Kept>> {
+    tables.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The tables of a thread, each with whose they are.
@@ -52,13 +79,12 @@ struct Tables(Vec<(Weak<Mutex<Vec<Kept>>>, Kept)>);
 impl Tables {
     fn of(&mut self, owner: &Owner) -> &mut Kept {
         let Self(tables) = self;
-        let known = tables.iter().position(|(known, _)| Weak::as_ptr(known) == Arc::as_ptr(&owner.0));
+        let known = tables.iter().position(|(known, _)| Weak::as_ptr(known) == Arc::as_ptr(&owner.spare));
         let at = known.unwrap_or_else(|| {
             if tables.len() == MOST_TABLES {
                 tables.remove(0);
             }
-            let spare = owner.spare().pop();
-            tables.push((Arc::downgrade(&owner.0), spare.unwrap_or_default()));
+            tables.push((Arc::downgrade(&owner.spare), owner.table()));
             tables.len() - 1
         });
         &mut tables[at].1
@@ -68,8 +94,8 @@ impl Tables {
 impl Drop for Tables {
     fn drop(&mut self) {
         for (owner, kept) in self.0.drain(..) {
-            if let Some(owner) = owner.upgrade().map(Owner) {
-                owner.spare().push(kept);
+            if let Some(owner) = owner.upgrade() {
+                spare(&owner).push(kept);
             }
         }
     }
@@ -128,6 +154,11 @@ impl Small {
 }
 
 impl Kept {
+    /// What other tables can begin with.
+    pub fn into_seed(self) -> Table<Small> {
+        self.small
+    }
+
     /// What is no word's key.
     pub const NO_KEY: u128 = u128::MAX;
 
@@ -390,11 +421,23 @@ mod tests {
         assert_eq!(in_thread(&owner, &put), Some(vec![1]));
         assert_eq!(in_thread(&other, &|kept| find(kept, b"word")), None);
         assert_eq!(in_thread(&owner, &|kept| find(kept, b"word")), Some(vec![1]));
-        assert_eq!((owner.spare().len(), other.spare().len()), (1, 1));
+        assert_eq!((spare(&owner.spare).len(), spare(&other.spare).len()), (1, 1));
         // tokenizers that are gone leave nothing behind
-        let gone = Arc::downgrade(&owner.0);
+        let gone = Arc::downgrade(&owner.spare);
         drop(owner);
         assert!(gone.upgrade().is_none());
+    }
+
+    #[test]
+    fn tables_begin_with_the_seed() {
+        let mut kept = Kept::default();
+        kept.put(b"word", false, &[1], |_| 4);
+        let mut owner = Owner::default();
+        owner.begin_with(kept.into_seed());
+        for text in [&b"word"[..], b"more"] {
+            let found = owner.with_kept(|kept| find(kept, text));
+            assert_eq!(found.is_some(), text == b"word");
+        }
     }
 
     #[test]

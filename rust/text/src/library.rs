@@ -76,7 +76,14 @@ impl Library {
     /// As `from_json`, and where the file can't be read.
     pub fn from_file(path: &Path, kept: Option<&Path>) -> Result<Self, TextError> {
         let read = |error: io::Error| TextError::Load(format!("`{}`: {error}", path.display()));
-        let json = fs::read(path).map_err(read)?;
+        Self::from_bytes(fs::read(path).map_err(read)?, kept)
+    }
+
+    /// Load a tokenizer from the bytes of its tokenizer.json; as `from_file`.
+    ///
+    /// # Errors
+    /// As `from_json`.
+    pub fn from_bytes(json: Vec<u8>, kept: Option<&Path>) -> Result<Self, TextError> {
         let Some(kept) = kept.map(|folder| artifact::path(folder, &json)) else {
             return Self::new(json);
         };
@@ -118,18 +125,21 @@ impl Library {
         };
         let mut kept = Writer::default();
         kept.put(frame.json.as_bytes());
-        match own {
+        let owner = match own {
             Own::Words(words) => {
                 kept.put(&[WORDS]);
                 words.bpe.store(&mut kept);
+                &words.owner
             }
             Own::Pieces(pieces) => {
                 kept.put(&[PIECES]);
                 pieces.symbols.store(&mut kept);
+                &pieces.owner
             }
             // made in less time than the file is read
             Own::WordPiece(_) => return Ok(()),
-        }
+        };
+        kept.put(owner.seed().map_or(&[][..], |seed| seed));
         kept.write(to)
     }
 
@@ -232,11 +242,13 @@ fn own(json: &[u8]) -> Option<(Frame, Own)> {
     let model = Described::from_json(parts.model())?;
     let ids = model.vocabulary();
     let frame = Frame::new(&parts, &ids)?;
-    let words =
-        Words::new(&frame.tokenizer, || Bpe::new(&model, &ids)).map(|words| Own::Words(Box::new(words)));
-    let pieces = || Pieces::new(&frame.tokenizer, |split| Symbols::new(&model, &ids, split));
-    let own = words.or_else(|| pieces().map(|pieces| Own::Pieces(Box::new(pieces))))?;
-    Some((frame, own))
+    if let Some(mut words) = Words::new(&frame.tokenizer, || Bpe::new(&model, &ids)) {
+        words.seed(&ids);
+        return Some((frame, Own::Words(Box::new(words))));
+    }
+    let mut pieces = Pieces::new(&frame.tokenizer, |split| Symbols::new(&model, &ids, split))?;
+    pieces.seed(&ids);
+    Some((frame, Own::Pieces(Box::new(pieces))))
 }
 
 /// The same from what was kept.
@@ -246,11 +258,15 @@ fn restored(from: &Path) -> Option<(Frame, Own)> {
     let own = match kept.array::<u8, 1>()? {
         [WORDS] => {
             let bpe = Bpe::restore(&mut kept)?;
-            Own::Words(Box::new(Words::new(&frame.tokenizer, || Some(bpe))?))
+            let mut words = Words::new(&frame.tokenizer, || Some(bpe))?;
+            words.owner.begin_with(kept.table()?);
+            Own::Words(Box::new(words))
         }
         [PIECES] => {
             let symbols = Symbols::restore(&mut kept)?;
-            Own::Pieces(Box::new(Pieces::new(&frame.tokenizer, |_| Some(symbols))?))
+            let mut pieces = Pieces::new(&frame.tokenizer, |_| Some(symbols))?;
+            pieces.owner.begin_with(kept.table()?);
+            Own::Pieces(Box::new(pieces))
         }
         _ => return None,
     };

@@ -7,6 +7,7 @@
 //! The reference merges a segment between added tokens as one word. What a word becomes is kept in a table of the
 //! calling thread, by its bytes in the text.
 
+use rustc_hash::FxHashMap;
 use serde_json::{Value, json};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::metaspace::PrependScheme;
@@ -14,7 +15,7 @@ use tokenizers::pre_tokenizers::split::SplitPattern;
 
 use crate::Encoding;
 use crate::added::Added;
-use crate::kept::{Kept, Owner, WAITING};
+use crate::kept::{Kept, Owner, SEEDED, WAITING};
 use crate::symbols::{MARK, Symbols, spelled};
 
 /// What marks are spelled as.
@@ -33,7 +34,8 @@ enum Prefix {
 
 /// A tokenizer's pipeline, if it is one that this file knows.
 pub struct Pieces {
-    owner: Owner,
+    /// What threads keep.
+    pub owner: Owner,
     prefix: Prefix,
     added: Added,
     /// The vocabulary.
@@ -74,6 +76,21 @@ impl Pieces {
             |content: &str, strips: bool| !replaces || !prepends && !strips && !content.contains([' ', MARK]);
         let added = Added::new(tokenizer, alike)?;
         Some(Self { owner: Owner::default(), prefix, added, symbols: symbols(split)? })
+    }
+
+    /// Let the tables of threads begin with what the words of a vocabulary become; those of low ids stay.
+    pub fn seed(&mut self, vocabulary: &FxHashMap<&str, u32>) {
+        let (mut kept, mut fresh) = (Kept::default(), Vec::new());
+        let mut tokens: Vec<_> = vocabulary.iter().map(|(token, id)| (*id, *token)).collect();
+        tokens.sort_unstable();
+        for (_, token) in tokens.into_iter().rev() {
+            let word = token.replace(MARK, " ");
+            if (1..=SEEDED).contains(&word.len()) {
+                // one that the reference has to make is not kept
+                let _ = made(&self.symbols, &mut kept, &mut fresh, &word, false);
+            }
+        }
+        self.owner.begin_with(kept.into_seed());
     }
 
     /// Append what a text becomes, added tokens in it matched or not; None when the reference has to make it.

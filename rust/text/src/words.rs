@@ -9,12 +9,13 @@
 //! character (`Isolated`) are taken. What a piece of the first stage becomes by the later ones and the
 //! merges depends on it alone, so that is what is kept in a table of the calling thread.
 
+use rustc_hash::FxHashMap;
 use tokenizers::{NormalizerWrapper, Token};
 
 use crate::added::{Added, Found};
 use crate::bpe::Bpe;
 use crate::inert::Form;
-use crate::kept::{Kept, MOST, Owner, WAITING};
+use crate::kept::{Kept, MOST, Owner, SEEDED, WAITING};
 use crate::normal::Normal;
 use crate::stages::{Stage, cut_by, stages};
 use crate::{Encoding, TextError};
@@ -27,7 +28,8 @@ pub trait Ask {
 
 /// A tokenizer's pipeline, if it is one that this file knows.
 pub struct Words {
-    owner: Owner,
+    /// What threads keep.
+    pub owner: Owner,
     form: Option<Form>,
     stages: Vec<Stage>,
     added: Added,
@@ -120,6 +122,47 @@ impl Words {
 }
 
 impl Words {
+    /// Let the tables of threads begin with what the words of a vocabulary become; those of low ids stay.
+    pub fn seed(&mut self, vocabulary: &FxHashMap<&str, u32>) {
+        let byte_of: FxHashMap<char, u8> = self.byte_chars.into_iter().zip(0..=u8::MAX).collect();
+        let mut kept = Kept::default();
+        let (mut cut, mut fresh) = (Vec::new(), Vec::new());
+        let is_word = self.stages.len() < 2;
+        let mut tokens: Vec<_> = vocabulary.iter().map(|(token, id)| (*id, *token)).collect();
+        tokens.sort_unstable();
+        for (_, token) in tokens.into_iter().rev() {
+            let bytes: Option<Vec<u8>> = token.chars().map(|c| byte_of.get(&c).copied()).collect();
+            if let Some(word) = bytes.and_then(|bytes| String::from_utf8(bytes).ok())
+                && (1..=SEEDED).contains(&word.len())
+                && matches!(self.fresh(&word, 0, word.len(), is_word, &mut cut, &mut fresh), Ok(true))
+            {
+                kept.put(word.as_bytes(), is_word, &fresh, |id| self.bpe.length(id));
+            }
+        }
+        self.owner.begin_with(kept.into_seed());
+    }
+
+    /// Make the ids of the piece `text[from..to]`, which no stage cuts any more when it is a word; false where only
+    /// the reference knows them. `cut` has its words then.
+    fn fresh(
+        &self,
+        text: &str,
+        from: usize,
+        to: usize,
+        is_word: bool,
+        cut: &mut Vec<(usize, usize)>,
+        fresh: &mut Vec<u32>,
+    ) -> Result<bool, TextError> {
+        cut.clear();
+        fresh.clear();
+        let left = if is_word { &[] } else { &self.stages[1..] };
+        cut_by(left, text, from, to, &mut |begin, end| {
+            cut.push((begin, end));
+            Ok(())
+        })?;
+        Ok(cut.iter().all(|&(begin, end)| self.bpe.encode(&text.as_bytes()[begin..end], fresh)))
+    }
+
     /// Append the model's tokens of the word `text[from..to]`.
     fn ask(
         &self,
@@ -199,14 +242,7 @@ impl<M: Ask> Writer<'_, M> {
                 push(out, bpe, from, ids);
                 return Ok(());
             }
-            cut.clear();
-            fresh.clear();
-            let left = if is_word { &[] } else { &words.stages[1..] };
-            cut_by(left, text, from, to, &mut |begin, end| {
-                cut.push((begin, end));
-                Ok(())
-            })?;
-            if cut.iter().all(|&(begin, end)| bpe.encode(&text.as_bytes()[begin..end], fresh)) {
+            if words.fresh(text, from, to, is_word, cut, fresh)? {
                 push(out, bpe, from, fresh);
                 kept.put(piece, is_word, fresh, |id| bpe.length(id));
                 return Ok(());
