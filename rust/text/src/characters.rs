@@ -11,6 +11,9 @@ use tokenizers::{
     PreTokenizerWrapper, Token,
 };
 use unicode_normalization_alignments::char::canonical_combining_class;
+use unicode_segmentation::UnicodeSegmentation;
+
+use crate::symbols::MARK;
 
 /// What becomes of a character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,13 +42,32 @@ const KIND_BITS: u32 = 24;
 const MANY: u32 = 1 << 28;
 const CODE: u32 = (1 << 21) - 1;
 
+/// What says of which kind a character is.
+#[derive(Clone, Copy)]
+pub enum Rule {
+    /// The pre-tokenizer, but that nothing is known of combining marks where the normalizer `decomposes`, and so may
+    /// change their places.
+    Split { decomposes: bool },
+    /// What becomes of it: a space is a `Space`. Nothing is known of what becomes a space and something else, a mark for
+    /// one, or nothing; nor, where the normalizer takes `graphemes` whole, of what may be in one with another character.
+    /// With `all` that is said of all white space.
+    Spaces { graphemes: bool, all: bool },
+}
+
 /// The characters of a pipeline.
 pub struct Characters {
     normalizer: Option<NormalizerWrapper>,
     splitter: Option<PreTokenizerWrapper>,
-    /// Whether marks behind a character may change places.
-    decomposes: bool,
+    rule: Rule,
     pages: Vec<OnceLock<Page>>,
+}
+
+/// A character that came out: the bytes that it is from, and the number of its word.
+pub struct Made {
+    pub c: char,
+    pub from: usize,
+    pub to: usize,
+    word: usize,
 }
 
 struct Page {
@@ -54,15 +76,14 @@ struct Page {
 }
 
 impl Characters {
-    /// The characters of a normalizer and a pre-tokenizer that treat each by itself, but that the normalizer may put
-    /// combining marks in order where it decomposes.
+    /// The characters of a normalizer and a pre-tokenizer that treat each by itself, but for what the rule says.
     pub fn new(
         normalizer: Option<NormalizerWrapper>,
         splitter: Option<PreTokenizerWrapper>,
-        decomposes: bool,
+        rule: Rule,
     ) -> Self {
         let pages = (0..=char::MAX as usize / PAGE as usize).map(|_| OnceLock::new()).collect();
-        Self { normalizer, splitter, decomposes, pages }
+        Self { normalizer, splitter, rule, pages }
     }
 
     /// What becomes of a character.
@@ -122,21 +143,35 @@ impl Characters {
             at += c.len_utf8() + 1;
             let after = letter(next(at - 1, at));
             if let (Some(own), Some(before), Some(after)) = (own, before, after) {
-                page.enter(c, self.kind_of(&own, before, after), &own);
+                page.enter(c, self.kind_of(c, &own, before, after), &own);
             }
             before = after;
         }
         page
     }
 
-    /// What characters are, by the words they stand in and those before and behind them.
-    fn kind_of(&self, own: &[&Made], before: usize, after: usize) -> Kind {
-        let Some(first) = own.first() else {
-            return if before == after { Kind::Gone } else { Kind::Space };
+    /// Of which kind a character is, by what it becomes and the words before and behind it.
+    fn kind_of(&self, c: char, own: &[&Made], before: usize, after: usize) -> Kind {
+        let first = match own.first() {
+            Some(first) => first.word,
+            None if before == after => return Kind::Gone,
+            None => return Kind::Space,
         };
-        let moves = self.decomposes && own.iter().any(|part| canonical_combining_class(part.c) != 0);
-        match (first.word == before, first.word == after) {
-            _ if moves || own.iter().any(|part| part.word != first.word) => Kind::Unknown,
+        let uncertain = match self.rule {
+            Rule::Split { decomposes } => {
+                decomposes && own.iter().any(|part| canonical_combining_class(part.c) != 0)
+            }
+            Rule::Spaces { graphemes, all } => {
+                let is_space = |part: &&Made| part.c == ' ' || all && part.c.is_whitespace();
+                let certain = !graphemes || stands_alone(c);
+                if certain && own.len() == 1 && own.iter().all(is_space) {
+                    return Kind::Space;
+                }
+                !certain || own.iter().any(|part| is_space(part) || part.c == MARK)
+            }
+        };
+        match (first == before, first == after) {
+            _ if uncertain || own.iter().any(|part| part.word != first) => Kind::Unknown,
             (true, true) => Kind::Word,
             (false, false) => Kind::Alone,
             _ => Kind::Unknown,
@@ -144,7 +179,7 @@ impl Characters {
     }
 
     /// The characters that the reference makes of a text.
-    fn made(&self, text: &str) -> Option<Vec<Made>> {
+    pub fn made(&self, text: &str) -> Option<Vec<Made>> {
         let mut normalized = NormalizedString::from(text);
         if let Some(normalizer) = &self.normalizer {
             normalizer.normalize(&mut normalized).ok()?;
@@ -165,12 +200,11 @@ impl Characters {
     }
 }
 
-/// A character that came out: the bytes that it is from, and the number of its word.
-struct Made {
-    c: char,
-    from: usize,
-    to: usize,
-    word: usize,
+/// Whether a character is a grapheme by itself between any others of which that is so: it joins neither a letter, nor
+/// itself, nor a line's end.
+fn stands_alone(c: char) -> bool {
+    let text: String = [LETTER, c, LETTER, c, c, '\n'].iter().collect();
+    text.graphemes(true).count() == text.chars().count()
 }
 
 impl Page {

@@ -2,12 +2,13 @@
 //!
 //! `Library` is a tokenizer.json. In front of the library stand a word path (`words`) for byte-level BPE:
 //! the reference's expressions as automata over its own character classes, and its merges; and one
-//! (`pieces`) for `SentencePiece`'s BPE, which merges characters; and one (`wordpiece`) for BERT's models. Each is
-//! taken only for pipelines whose every part it knows.
+//! (`pieces`) for `SentencePiece`'s BPE, which merges characters; one (`wordpiece`) for BERT's models; and one
+//! (`unigram`) for T5's and XLM-R's. Each is taken only for pipelines whose every part it knows.
 
 mod added;
 mod artifact;
 mod automaton;
+mod best;
 mod bpe;
 mod characters;
 mod control;
@@ -27,6 +28,7 @@ mod spread;
 mod stages;
 mod symbols;
 mod trie;
+mod unigram;
 mod whole;
 mod wordpiece;
 mod words;

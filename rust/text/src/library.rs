@@ -13,11 +13,13 @@ use tokenizers::{
 };
 
 use crate::artifact::{self, Reader, Writer};
+use crate::best::{self, Best};
 use crate::bpe::Bpe;
 use crate::described::Described;
 use crate::frame::{Frame, Parts, added};
 use crate::pieces::Pieces;
 use crate::symbols::Symbols;
+use crate::unigram::Unigram;
 use crate::wordpiece::{self, WordPiece};
 use crate::words::{Ask, Words};
 use crate::{AddedToken, Encoding, TextError, Tokenizer};
@@ -55,6 +57,7 @@ enum Own {
     Words(Box<Words>),
     Pieces(Box<Pieces>),
     WordPiece(Box<WordPiece>),
+    Unigram(Box<Unigram>),
 }
 
 /// What they are told by in what is kept.
@@ -137,7 +140,7 @@ impl Library {
                 &pieces.owner
             }
             // made in less time than the file is read
-            Own::WordPiece(_) => return Ok(()),
+            Own::WordPiece(_) | Own::Unigram(_) => return Ok(()),
         };
         kept.put(owner.seed().map_or(&[][..], |seed| seed));
         kept.write(to)
@@ -182,6 +185,7 @@ impl Library {
             Some(Own::Words(words)) => words.bpe.size(),
             Some(Own::Pieces(pieces)) => pieces.symbols.size(),
             Some(Own::WordPiece(words)) => words.size,
+            Some(Own::Unigram(words)) => words.best.size(),
             None => self.reference()?.get_vocab(false).values().max().map_or(0, |id| *id as usize + 1),
         };
         Ok(self.added.last().map_or(0, |token| token.id as usize + 1).max(of_model))
@@ -238,6 +242,12 @@ fn own(json: &[u8]) -> Option<(Frame, Own)> {
         let frame = Frame::new(&parts, &model.vocabulary())?;
         let own = WordPiece::new(&frame.tokenizer, &model)?;
         return Some((frame, Own::WordPiece(Box::new(own))));
+    }
+    if let Some(model) = best::Described::from_json(parts.model()) {
+        let ids = model.vocabulary()?;
+        let frame = Frame::new(&parts, &ids)?;
+        let own = Unigram::new(&frame.tokenizer, Best::new(&model, &ids)?)?;
+        return Some((frame, Own::Unigram(Box::new(own))));
     }
     let model = Described::from_json(parts.model())?;
     let ids = model.vocabulary();
@@ -300,6 +310,7 @@ impl Library {
             Some(Own::Words(words)) => words.encode(self, text, added, out).map(|()| true)?,
             Some(Own::Pieces(pieces)) => pieces.encode(text, added, out).is_some(),
             Some(Own::WordPiece(words)) => words.encode(text, added, out).is_some(),
+            Some(Own::Unigram(words)) => words.encode(text, added, out).is_some(),
             None => false,
         };
         if is_made {

@@ -12,7 +12,7 @@ pub struct Spread {
     /// Its characters, normalized.
     pub chars: Vec<char>,
     /// Where in the word what each is from begins and ends.
-    ranges: Vec<(usize, usize)>,
+    pub ranges: Vec<(usize, usize)>,
 }
 
 impl Spread {
@@ -44,7 +44,7 @@ impl Spread {
     }
 
     /// Keep the tokens of a word, if they follow upon one another from its first byte to its last.
-    pub fn keep(&self, tokens: &[Token], word: &str, kept: &mut Kept) {
+    pub fn keep(&self, tokens: &[Token], word: &str, kind: bool, kept: &mut Kept) {
         if word.len() > MOST || tokens.len() > TOKENS {
             return;
         }
@@ -60,7 +60,7 @@ impl Spread {
             *length = u8::try_from(end - begin).unwrap_or(u8::MAX);
         }
         if at == word.len() {
-            kept.put_tokens(word.as_bytes(), true, &ids[..tokens.len()], &lengths[..tokens.len()]);
+            kept.put_tokens(word.as_bytes(), kind, &ids[..tokens.len()], &lengths[..tokens.len()]);
         }
     }
 }

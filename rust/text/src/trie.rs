@@ -15,9 +15,21 @@ const EMPTY: u64 = u64::MAX;
 pub struct Trie {
     slots: Vec<u64>,
     shift: u32,
-    /// The token that ends at each node.
-    tokens: Vec<u32>,
+    nodes: Vec<Node>,
+    /// Where ASCII leads to from the root, `NONE` where it does not.
+    first: [u32; 128],
 }
+
+#[derive(Clone, Copy)]
+struct Node {
+    /// The token that ends here.
+    token: u32,
+    /// A bit for each character that leads on, and for others: most steps that are not there are seen without a look
+    /// into the table.
+    onward: u64,
+}
+
+const BARE: Node = Node { token: NONE, onward: 0 };
 
 impl Trie {
     /// Where every token begins.
@@ -25,7 +37,8 @@ impl Trie {
 
     /// The trie of tokens, of which the last of two alike counts; None where there are too many.
     pub fn new<'a>(tokens: impl Iterator<Item = (&'a str, u32)>) -> Option<Self> {
-        let mut trie = Self { slots: vec![EMPTY; 1024], shift: 64 - 10, tokens: vec![NONE] };
+        let mut trie =
+            Self { slots: vec![EMPTY; 1024], shift: 64 - 10, nodes: vec![BARE], first: [NONE; 128] };
         for (token, id) in tokens {
             let mut node = Self::ROOT;
             for c in token.chars() {
@@ -34,14 +47,26 @@ impl Trie {
                     None => trie.grow(node, c)?,
                 };
             }
-            trie.tokens[node as usize] = id;
+            trie.nodes[node as usize].token = id;
         }
         Some(trie)
+    }
+
+    /// The node that a token's first character leads to.
+    #[inline]
+    pub fn begin(&self, c: char) -> Option<u32> {
+        match self.first.get(c as usize) {
+            Some(next) => Some(*next).filter(|next| *next != NONE),
+            None => self.step(Self::ROOT, c),
+        }
     }
 
     /// The node that a character leads to.
     #[inline]
     pub fn step(&self, node: u32, c: char) -> Option<u32> {
+        if self.nodes[node as usize].onward & bit(c) == 0 {
+            return None;
+        }
         let key = key(node, c);
         let mut at = self.place(key);
         loop {
@@ -59,7 +84,7 @@ impl Trie {
     /// The token that ends at a node, `NONE` where none does.
     #[inline]
     pub fn token(&self, node: u32) -> u32 {
-        self.tokens[node as usize]
+        self.nodes[node as usize].token
     }
 
     /// The node that some characters lead to.
@@ -69,12 +94,16 @@ impl Trie {
 
     /// Add a step that is not there.
     fn grow(&mut self, node: u32, c: char) -> Option<u32> {
-        let next = u32::try_from(self.tokens.len()).ok().filter(|next| u64::from(*next) < MASK)?;
-        self.tokens.push(NONE);
-        if self.tokens.len() * 2 > self.slots.len() {
+        let next = u32::try_from(self.nodes.len()).ok().filter(|next| u64::from(*next) < MASK)?;
+        self.nodes[node as usize].onward |= bit(c);
+        self.nodes.push(BARE);
+        if let (Self::ROOT, Some(first)) = (node, self.first.get_mut(c as usize)) {
+            *first = next;
+        }
+        if self.nodes.len() * 3 > self.slots.len() * 2 {
             let entries = std::mem::take(&mut self.slots);
-            self.slots = vec![EMPTY; entries.len() * 4];
-            self.shift -= 2;
+            self.slots = vec![EMPTY; entries.len() * 2];
+            self.shift -= 1;
             for entry in entries.into_iter().filter(|entry| *entry != EMPTY) {
                 self.put(entry);
             }
@@ -96,6 +125,11 @@ impl Trie {
     const fn place(&self, key: u64) -> usize {
         (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
     }
+}
+
+#[inline]
+const fn bit(c: char) -> u64 {
+    1 << (c as u32 % 64)
 }
 
 #[inline]

@@ -14,7 +14,7 @@ use tokenizers::{NormalizerWrapper, SplitDelimiterBehavior};
 
 use crate::Encoding;
 use crate::added::Added;
-use crate::characters::{Characters, Kind};
+use crate::characters::{Characters, Kind, Rule};
 use crate::kept::{Kept, Owner, WAITING};
 use crate::merges::NONE;
 use crate::spread::Spread;
@@ -68,7 +68,8 @@ impl WordPiece {
         let splitter = tokenizer.get_pre_tokenizer().filter(|splitter| splits_each(splitter))?;
         let decomposes = normalizer.map_or(Some(false), decomposes)?;
         let alike = |_: &str, _| normalizer.is_none();
-        let characters = Characters::new(normalizer.cloned(), Some(splitter.clone()), decomposes);
+        let characters =
+            Characters::new(normalizer.cloned(), Some(splitter.clone()), Rule::Split { decomposes });
         let trie = Trie::new(model.vocab.iter().map(|(token, id)| (&**token, *id)))?;
         Some(Self {
             owner: Owner::default(),
@@ -211,7 +212,7 @@ impl Writer<'_> {
             }
             pipeline.tokens(&spread.chars, tokens).ok_or(())?;
             spread.write(tokens, from, out);
-            spread.keep(tokens, word, kept);
+            spread.keep(tokens, word, true, kept);
             Ok::<(), ()>(())
         };
         let written = kept.write(text.as_bytes(), waiting, out, missing);
