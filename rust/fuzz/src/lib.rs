@@ -13,6 +13,7 @@ use fastft_pipeline::units::Input;
 use fastft_pipeline::worker::{self, Progress, Rules};
 use fastft_record::RowError;
 use fastft_source::{Compression, DataFile, Layout, Span, TextUnit, count_lines, read, spans};
+use fastft_text::Library;
 use serde_json::json;
 
 #[cfg(not(fuzzing))]
@@ -143,7 +144,8 @@ static ENCODER: LazyLock<Encoder> = LazyLock::new(|| {
     let tokenizer = include_str!("../../../tests/templates/fixtures/chatml_tokenizer.json");
     let template = include_str!("../../../python/fastft/data/templates/chatml.jinja");
     let special = vec![("eos_token".to_owned(), "<|im_end|>".to_owned())];
-    Encoder::new(tokenizer, Some(template), &special, None, EncodeOptions::default()).expect("an encoder")
+    let library = Library::from_json(tokenizer).expect("a tokenizer");
+    Encoder::new(library, Some(template), &special, None, EncodeOptions::default()).expect("an encoder")
 });
 
 /// Every row enters the books once, whatever it became.
