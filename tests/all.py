@@ -21,6 +21,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 
+DICTIONARIES = {"template": "template", "split": "text", "encode": "text"}
+"""Words that a fuzz target's input is made of, where it is not rows."""
+
 
 @dataclass
 class Part:
@@ -111,7 +114,7 @@ def fuzz(seconds: int, seed: int) -> Part:
             "rss_limit_mb": 2048,
             "verbosity": 0,
             "print_final_stats": 1,
-            "dict": folder / "dictionaries" / f"{'template' if target == 'template' else 'rows'}.txt",
+            "dict": folder / "dictionaries" / f"{DICTIONARIES.get(target, 'rows')}.txt",
             "artifact_prefix": f"{crashes}/{target}-",
         }
         flags = [f"-{name}={value}" for name, value in options.items()]
