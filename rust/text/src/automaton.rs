@@ -22,6 +22,8 @@ const ROW: u32 = GROWS - 1;
 /// The state that nothing is open in.
 const DEAD: usize = 0;
 const START: usize = 1;
+/// Characters from which on two searches are in the same state, if ever they are.
+const SAME_WITHIN: usize = 16;
 /// The class of the end of the text.
 const EDGE: usize = 0;
 
@@ -252,24 +254,20 @@ impl Automaton {
         self.blocks[usize::from(self.block_of[c as usize >> 8])][c as usize & 0xff]
     }
 
-    /// The end of the match that begins at `from`; None where none does.
+    /// The end of the match that begins at `from`; where none does, how far it was looked for.
     #[inline]
-    pub fn end(&self, text: &str, from: usize) -> Option<usize> {
+    pub fn end(&self, text: &str, from: usize) -> Result<usize, usize> {
         let bytes = text.as_bytes();
         let (mut at, mut row, mut found) = (from, START * self.classes, from);
         loop {
-            let (class, length) = match bytes.get(at) {
-                Some(byte) if byte.is_ascii() => (usize::from(self.ascii[usize::from(*byte)]), 1),
-                Some(byte) => self.beyond(*byte, &bytes[at + 1..]),
-                None => (EDGE, 0),
-            };
+            let (class, length) = self.next(bytes, at);
             let step = self.steps[row + class];
             if step & MATCH != 0 {
                 found = at;
             }
             row = (step & ROW) as usize;
             if row == DEAD {
-                return (found > from).then_some(found);
+                return if found > from { Ok(found) } else { Err(at) };
             }
             at += length;
             if step & SMALL != 0
@@ -281,6 +279,56 @@ impl Automaton {
                 }
                 at += run;
             }
+        }
+    }
+
+    /// The first place behind `from`, where no match begins that was looked for up to `to`, at which one may.
+    ///
+    /// What is looked for from two places in the same state is the same from there on: so for `\s+$` a run of spaces is
+    /// gone through once, not from each of them.
+    #[cold]
+    pub fn next_start(&self, text: &str, from: usize, to: usize) -> usize {
+        let bytes = text.as_bytes();
+        let mut rows = vec![0; to - from + 1];
+        let (mut at, mut row) = (from, START * self.classes);
+        while at < to {
+            let (class, length) = self.next(bytes, at);
+            let step = self.steps[row + class] & ROW;
+            (at, row) = (at + length, step as usize);
+            rows[at - from] = step;
+        }
+        let mut start = from + self.next(bytes, from).1;
+        while start < to && self.fails_as(&rows, bytes, from, start) {
+            start += self.next(bytes, start).1;
+        }
+        start
+    }
+
+    /// Whether no match begins at `start`, by what became of one that was looked for from `from` on.
+    fn fails_as(&self, rows: &[u32], bytes: &[u8], from: usize, start: usize) -> bool {
+        let (mut at, mut row) = (start, START * self.classes);
+        // where the states become the same, they do so early
+        for _ in 0..SAME_WITHIN {
+            let (class, length) = self.next(bytes, at);
+            let step = self.steps[row + class];
+            if step & MATCH != 0 {
+                return false;
+            }
+            (at, row) = (at + length, (step & ROW) as usize);
+            if row == DEAD || rows.get(at - from).is_some_and(|same| *same as usize == row) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Class and length of the character at a place.
+    #[inline]
+    fn next(&self, bytes: &[u8], at: usize) -> (usize, usize) {
+        match bytes.get(at) {
+            Some(byte) if byte.is_ascii() => (usize::from(self.ascii[usize::from(*byte)]), 1),
+            Some(byte) => self.beyond(*byte, &bytes[at + 1..]),
+            None => (EDGE, 0),
         }
     }
 

@@ -13,6 +13,9 @@ use crate::sets::Set;
 /// What `ByteLevel` splits by when it is told to use its own expression.
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
+/// Bytes that are looked through in vain before it is asked from where else that would be so.
+const FAR: usize = 64;
+
 /// Cuts a text into what it finds and what lies between, of which both are pieces.
 pub enum Stage {
     /// By an automaton.
@@ -51,12 +54,16 @@ impl Stage {
             Self::Automaton(automaton) => {
                 let mut at = 0;
                 while at < piece.len() {
-                    let Some(end) = automaton.end(piece, at) else {
-                        at += piece[at..].chars().next().map_or(1, char::len_utf8);
-                        continue;
-                    };
-                    found(at, end)?;
-                    at = end;
+                    match automaton.end(piece, at) {
+                        Ok(end) => {
+                            found(at, end)?;
+                            at = end;
+                        }
+                        Err(to) if to - at < FAR => {
+                            at += piece[at..].chars().next().map_or(1, char::len_utf8);
+                        }
+                        Err(to) => at = automaton.next_start(piece, at, to),
+                    }
                 }
             }
             Self::Engine(pattern) => {

@@ -71,19 +71,3 @@ fn pipelines_that_do_more_are_left_to_the_reference() {
     // two tokens of one id
     assert!(!taken(&|json| json["model"]["vocab"]["zz"] = 7.into()));
 }
-
-#[test]
-fn a_run_of_one_character_takes_linear_time() {
-    let ours = Library::from_json(&small(0, 256)).unwrap();
-    for unit in ["a", " ", "\u{2581}", "\n", "\u{4f60}", "\u{4f60}\u{597d}", "\u{1f642}", " a", "<s> "] {
-        let time = |n: usize| {
-            let text = unit.repeat(n);
-            let begin = std::time::Instant::now();
-            ours.encode(&text).unwrap();
-            begin.elapsed().as_secs_f64()
-        };
-        let (short, long) = (time(20_000), time(80_000));
-        // Four times the text; a quadratic path would take sixteen times as long.
-        assert!(long < 9.0 * short + 0.05, "{unit:?}: {short} s, then {long} s");
-    }
-}

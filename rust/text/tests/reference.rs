@@ -37,7 +37,7 @@ fn tokens_behind_a_byte_that_has_none_have_the_references_places() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn words_have_the_references_ids_offsets_and_texts(text in grammar::text(14)) {

@@ -28,7 +28,7 @@ fn check(text: &str, both: &[(Automaton, SysRegex)]) {
         let wanted: Vec<(usize, usize)> = regex.find_iter(text).collect();
         let (mut ours, mut at) = (Vec::new(), 0);
         while at < text.len() {
-            let end = automaton.end(text, at);
+            let end = automaton.end(text, at).ok();
             ours.extend(end.map(|end| (at, end)));
             at = end.unwrap_or_else(|| at + text[at..].chars().next().unwrap().len_utf8());
         }
@@ -79,7 +79,7 @@ fn what_lies_between_single_characters_is_cut_as_in_two_steps() {
         let cut = |automaton: &Automaton, text: &str| {
             let (mut ends, mut at) = (Vec::new(), 0);
             while at < text.len() {
-                let end = automaton.end(text, at);
+                let end = automaton.end(text, at).ok();
                 ends.extend(end.map(|end| (at, end)));
                 at = end.unwrap_or_else(|| at + text[at..].chars().next().unwrap().len_utf8());
             }
@@ -101,6 +101,30 @@ fn what_lies_between_single_characters_is_cut_as_in_two_steps() {
             assert_eq!(cut(&one, &text), wanted, "{pattern} {text:?}");
         }
     }
+}
+
+#[test]
+fn no_match_begins_at_a_place_that_is_passed_over() {
+    let alphabet = ['a', 'b', 'x', '1', ' ', '\n', '\u{a0}', '-'];
+    let expressions = [r"\s+$", r"a+b|\s[a-z]+ *1", r"(?:a|ab)(?:x|bx1)(?=1)|-+a|a {2,3}x", r"[a-z]+(?!\S)"];
+    let mut passed = 0;
+    for automaton in expressions.map(|text| Automaton::of(text).unwrap()) {
+        for number in 0..usize::pow(8, 6) {
+            let text: String = (0..6).map(|digit| alphabet[number >> (3 * digit) & 7]).collect();
+            let Err(to) = automaton.end(&text, 0) else { continue };
+            let next = automaton.next_start(&text, 0, to);
+            assert!(next > 0 && text.is_char_boundary(next));
+            for start in (1..next).filter(|start| text.is_char_boundary(*start)) {
+                assert!(automaton.end(&text, start).is_err(), "{text:?} from {start}");
+                passed += 1;
+            }
+        }
+    }
+    assert!(passed > 10_000, "{passed}");
+    let text = format!("{}1", " \u{a0}".repeat(1000));
+    let automaton = Automaton::of(r"\s+$").unwrap();
+    let to = automaton.end(&text, 0).unwrap_err();
+    assert_eq!((to, automaton.next_start(&text, 0, to)), (3000, 3000));
 }
 
 #[test]

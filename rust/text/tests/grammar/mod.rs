@@ -47,7 +47,7 @@ const CODE: [&str; 12] =
 pub fn text(parts: usize) -> impl Strategy<Value = String> {
     let run = (
         select(vec![" ", "\n", "\t", "\r", "-", "a", "A", "0", "\u{4f60}", "\u{301}", "\u{2581}", "\u{a0}"]),
-        1..50_usize,
+        1..90_usize,
     )
         .prop_map(|(unit, times)| unit.repeat(times));
     let spaced = ("[ \n\u{3000}]{0,3}", select(SPECIAL.to_vec()), "[ \n\u{3000}]{0,3}")
