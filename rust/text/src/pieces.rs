@@ -15,7 +15,8 @@ use tokenizers::pre_tokenizers::split::SplitPattern;
 
 use crate::Encoding;
 use crate::added::Added;
-use crate::kept::{Kept, Owner, SEEDED, WAITING};
+use crate::kept::{Kept, SEEDED, WAITING};
+use crate::owner::Owner;
 use crate::symbols::{MARK, Symbols, spelled};
 
 /// What marks are spelled as.

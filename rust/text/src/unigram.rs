@@ -18,7 +18,8 @@ use crate::Encoding;
 use crate::added::Added;
 use crate::best::{Best, Places};
 use crate::characters::{Characters, Kind, Rule};
-use crate::kept::{Kept, Owner, WAITING};
+use crate::kept::{Kept, WAITING};
+use crate::owner::Owner;
 use crate::spread::{Spread, Token};
 use crate::symbols::MARK;
 

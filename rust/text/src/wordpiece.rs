@@ -15,8 +15,9 @@ use tokenizers::{NormalizerWrapper, SplitDelimiterBehavior};
 use crate::Encoding;
 use crate::added::Added;
 use crate::characters::{Characters, Kind, Rule};
-use crate::kept::{Kept, Owner, WAITING};
+use crate::kept::{Kept, WAITING};
 use crate::merges::NONE;
+use crate::owner::Owner;
 use crate::spread::Spread;
 use crate::trie::Trie;
 

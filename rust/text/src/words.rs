@@ -15,8 +15,9 @@ use tokenizers::{NormalizerWrapper, Token};
 use crate::added::{Added, Found};
 use crate::bpe::Bpe;
 use crate::inert::Form;
-use crate::kept::{Kept, MOST, Owner, SEEDED, WAITING};
+use crate::kept::{Kept, MOST, SEEDED, WAITING};
 use crate::normal::Normal;
+use crate::owner::Owner;
 use crate::stages::{Stage, cut_by, stages};
 use crate::{Encoding, TextError};
 
