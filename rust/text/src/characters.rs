@@ -34,6 +34,9 @@ const KINDS: [Kind; 5] = [Kind::Space, Kind::Alone, Kind::Word, Kind::Gone, Kind
 
 /// Code points of a page.
 const PAGE: u32 = 256;
+/// Pages of Han characters, and of nothing else: none of them is decomposed, has two cases, is a mark, a number or
+/// punctuation, so that they are what those of the page before are.
+const ALIKE: std::ops::Range<u32> = 0x4f..0xa0;
 /// The letter between two characters.
 const LETTER: char = 'x';
 
@@ -111,8 +114,22 @@ impl Characters {
         (page.entries[(u32::from(c) % PAGE) as usize], page)
     }
 
-    /// Read a page out of the reference.
+    /// Read a page, out of the reference or from the one before those that are all like it.
     fn read(&self, number: u32) -> Page {
+        if matches!(self.rule, Rule::Split { .. }) && ALIKE.contains(&number) {
+            let first = self.pages[ALIKE.start as usize - 1].get_or_init(|| self.read(ALIKE.start - 1));
+            let (kind, from) = (first.entries[0] >> KIND_BITS, (ALIKE.start - 1) * PAGE);
+            if (from..).zip(&first.entries).all(|(code, entry)| *entry == kind << KIND_BITS | code) {
+                let mut codes = number * PAGE..;
+                let own = std::array::from_fn(|_| kind << KIND_BITS | codes.next().unwrap_or(0));
+                return Page { entries: own, many: Vec::new() };
+            }
+        }
+        self.read_out(number)
+    }
+
+    /// Read a page out of the reference.
+    fn read_out(&self, number: u32) -> Page {
         let mut page =
             Page { entries: [Kind::Unknown as u32 * (1 << KIND_BITS); PAGE as usize], many: Vec::new() };
         let chars: Vec<char> = (number * PAGE..(number + 1) * PAGE).filter_map(char::from_u32).collect();
@@ -216,5 +233,39 @@ impl Page {
             MANY | u32::try_from(self.many.len() - 1).unwrap_or(0)
         };
         self.entries[(u32::from(c) % PAGE) as usize] = (kind as u32) << KIND_BITS | text;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn pages_that_are_said_to_be_alike_are_alike_in_the_reference() {
+        let bert = json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+                          "strip_accents": null, "lowercase": true});
+        let forms = ["NFKD", "StripAccents", "Lowercase"].map(|form| json!({"type": form}));
+        let splitters = [
+            json!({"type": "BertPreTokenizer"}),
+            json!({"type": "Sequence", "pretokenizers": [
+                {"type": "WhitespaceSplit"}, {"type": "Digits", "individual_digits": true},
+                {"type": "Punctuation", "behavior": "Isolated"},
+            ]}),
+        ];
+        let mut kinds = Vec::new();
+        for normalizer in [bert, json!({"type": "Sequence", "normalizers": forms})] {
+            for splitter in &splitters {
+                let normalizer = serde_json::from_value(normalizer.clone()).unwrap();
+                let splitter = serde_json::from_value(splitter.clone()).unwrap();
+                let characters =
+                    Characters::new(Some(normalizer), Some(splitter), Rule::Split { decomposes: true });
+                for number in ALIKE {
+                    assert_eq!(characters.read(number).entries, characters.read_out(number).entries);
+                }
+                kinds.push(characters.kind('\u{6587}'));
+            }
+        }
+        assert_eq!(kinds, [Kind::Alone, Kind::Alone, Kind::Word, Kind::Word]);
     }
 }
