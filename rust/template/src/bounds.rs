@@ -61,6 +61,19 @@ impl Bounds {
         Ok(())
     }
 
+    /// Count what a filter goes over, which is one step to the engine: all together no more items than there are steps,
+    /// or so many times 64 bytes of text.
+    pub(crate) fn work(self, state: &mut State, value: &Value) -> Result<(), Error> {
+        let items = value.as_str().map_or_else(|| value.len().unwrap_or(0), |text| text.len() / 64);
+        let done = state.get_or_insert_extension(Done(0));
+        done.0 = done.0.saturating_add(items as u64);
+        if done.0 > self.fuel {
+            let text = format!("filters of the template go over more than {} items", self.fuel);
+            return Err(Error::new(ErrorKind::OutOfFuel, text));
+        }
+        Ok(())
+    }
+
     /// Refuse to replace by more text than there may be; other values than texts are the filter's to refuse.
     pub(crate) fn replaced(self, value: &Value, args: &[Value]) -> Result<(), Error> {
         let [from, to, ..] = args else { return Ok(()) };
@@ -137,6 +150,9 @@ impl Bounds {
 
 /// Bytes that a rendering was charged so far.
 struct Spent(usize);
+
+/// Items that filters went over so far.
+struct Done(u64);
 
 /// A text that takes only so many bytes.
 pub(crate) struct Room {

@@ -18,7 +18,7 @@ pub fn add(env: &mut Environment<'static>, bounds: Bounds) {
     ] {
         // of None Python makes an empty generator here
         env.add_filter(name, move |state: &mut State, value: Value, rest: Rest<ValueOrKwargs>| {
-            let items: Vec<Value> = call(state, &builtin, value, rest)?.try_iter()?.collect();
+            let items: Vec<Value> = call(state, bounds, &builtin, value, rest)?.try_iter()?.collect();
             Ok(Value::make_one_shot_iterator(items.into_iter()))
         });
     }
@@ -31,7 +31,24 @@ pub fn add(env: &mut Environment<'static>, bounds: Bounds) {
     ] {
         env.add_filter(name, move |state: &mut State, value: Value, rest: Rest<ValueOrKwargs>| {
             refuse_none(&value)?;
-            call(state, &builtin, value, rest)
+            call(state, bounds, &builtin, value, rest)
+        });
+    }
+    for (name, builtin) in [
+        ("groupby", Value::from_function(filters::groupby)),
+        ("dictsort", Value::from_function(filters::dictsort)),
+        ("items", Value::from_function(filters::items)),
+        ("min", Value::from_function(filters::min)),
+        ("max", Value::from_function(filters::max)),
+        ("sum", Value::from_function(filters::sum)),
+        ("reverse", Value::from_function(filters::reverse)),
+        ("upper", Value::from_function(filters::upper)),
+        ("lower", Value::from_function(filters::lower)),
+        ("title", Value::from_function(filters::title)),
+        ("capitalize", Value::from_function(filters::capitalize)),
+    ] {
+        env.add_filter(name, move |state: &mut State, value: Value, rest: Rest<ValueOrKwargs>| {
+            call(state, bounds, &builtin, value, rest)
         });
     }
     let builtin = Value::from_function(filters::join);
@@ -56,7 +73,7 @@ pub fn add(env: &mut Environment<'static>, bounds: Bounds) {
     let builtin = Value::from_function(filters::format);
     env.add_filter("format", move |state: &mut State, value: Value, rest: Rest<ValueOrKwargs>| {
         bounds.formatted(&value)?;
-        call(state, &builtin, value, rest)
+        call(state, bounds, &builtin, value, rest)
     });
     let builtin = Value::from_function(filters::replace);
     env.add_filter("replace", move |state: &mut State, value: Value, rest: Rest<ValueOrKwargs>| {
@@ -66,7 +83,14 @@ pub fn add(env: &mut Environment<'static>, bounds: Bounds) {
     });
 }
 
-fn call(state: &mut State, filter: &Value, value: Value, rest: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+fn call(
+    state: &mut State,
+    bounds: Bounds,
+    filter: &Value,
+    value: Value,
+    rest: Rest<ValueOrKwargs>,
+) -> Result<Value, Error> {
+    bounds.work(state, &value)?;
     let mut args = vec![value];
     args.extend(rest.into_values());
     filter.call(state, &args)

@@ -17,6 +17,30 @@ fn a_template_that_never_ends_runs_out_of_fuel() {
     assert_eq!(within(100, 100, "{{ 1 + 1 }}").unwrap(), "2");
 }
 
+#[test]
+fn what_filters_go_over_is_counted() {
+    for filter in [
+        "groupby('role')",
+        "list",
+        "sort",
+        "unique",
+        "first",
+        "reverse | list",
+        "map('upper') | list",
+        "sum",
+        "min",
+        "max",
+    ] {
+        let source =
+            format!("{{% for a in range(100) %}}{{% set b = range(9999) | {filter} %}}{{% endfor %}}");
+        let error = within(50_000, 1 << 30, &source).unwrap_err();
+        assert!(error.0.contains("go over more than 50000 items"), "{filter}: {error}");
+    }
+    let text = "{% set t = 'a' * 99999 %}{% for a in range(100) %}{{ (t | upper)[0] }}{% endfor %}";
+    assert!(within(50_000, 1 << 30, text).unwrap_err().0.contains("go over more"));
+    assert_eq!(within(50_000, 1 << 30, "{{ range(9999) | list | length }}").unwrap(), "9999");
+}
+
 fn refused_as_too_much(source: &str) {
     let error = within(1_000_000, 1 << 20, source).unwrap_err();
     assert!(!error.0.contains("fuel"), "{source}: {error}");
