@@ -13,16 +13,19 @@ use bytemuck::Pod;
 use crate::huge::Table;
 
 /// The code that decides what is in the file.
-const MADE_BY: [&str; 13] = [
+const MADE_BY: [&str; 16] = [
     include_str!("artifact.rs"),
     include_str!("automaton.rs"),
     include_str!("bpe.rs"),
+    include_str!("categories.txt"),
     include_str!("described.rs"),
     include_str!("frame.rs"),
     include_str!("kept.rs"),
     include_str!("library.rs"),
     include_str!("merges.rs"),
+    include_str!("pattern.rs"),
     include_str!("pieces.rs"),
+    include_str!("sets.rs"),
     include_str!("stages.rs"),
     include_str!("symbols.rs"),
     include_str!("whole.rs"),

@@ -63,6 +63,8 @@ pub struct Characters {
     splitter: Option<PreTokenizerWrapper>,
     rule: Rule,
     pages: Vec<OnceLock<Page>>,
+    /// The kinds of ASCII.
+    ascii: [Kind; 128],
 }
 
 /// A character that came out: the bytes that it is from, and the number of its word.
@@ -86,7 +88,9 @@ impl Characters {
         rule: Rule,
     ) -> Self {
         let pages = (0..=char::MAX as usize / PAGE as usize).map(|_| OnceLock::new()).collect();
-        Self { normalizer, splitter, rule, pages }
+        let mut made = Self { normalizer, splitter, rule, pages, ascii: [Kind::Unknown; 128] };
+        made.ascii = std::array::from_fn(|code| made.kind(char::from(code.to_le_bytes()[0])));
+        made
     }
 
     /// What becomes of a character.
@@ -94,6 +98,15 @@ impl Characters {
     pub fn kind(&self, c: char) -> Kind {
         let (entry, _) = self.entry(c);
         KINDS[(entry >> KIND_BITS & 7) as usize]
+    }
+
+    /// What becomes of the character at a place of a text, and its bytes.
+    #[inline]
+    pub fn kind_at(&self, text: &str, at: usize) -> (Kind, usize) {
+        match text.as_bytes()[at] {
+            byte @ 0..128 => (self.ascii[usize::from(byte)], 1),
+            _ => text[at..].chars().next().map_or((Kind::Unknown, 1), |c| (self.kind(c), c.len_utf8())),
+        }
     }
 
     /// Give the characters that it becomes.

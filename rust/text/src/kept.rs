@@ -5,8 +5,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::Encoding;
 use crate::huge::Table;
+use crate::{Encoding, offset};
 
 /// Slots of either table: 4 MB and 4 MB.
 const SMALL: usize = 1 << 17;
@@ -137,6 +137,20 @@ impl Kept {
         let slot = self.large[place..place + 2].iter().find(|slot| slot.key == key)?;
         let count = usize::from(slot.count);
         Some((&slot.ids[..count], &slot.lengths[..count]))
+    }
+
+    /// Write the tokens of any other word that begins at `from`, if they are there.
+    pub fn write_large(&self, word: &[u8], from: usize, kind: bool, out: &mut Encoding) -> bool {
+        let Some((ids, lengths)) = self.large_tokens(word, kind) else {
+            return false;
+        };
+        out.ids.extend_from_slice(ids);
+        out.offsets.extend(lengths.iter().scan(offset(from), |at, length| {
+            let begin = *at;
+            *at += u32::from(*length);
+            Some((begin, *at))
+        }));
+        true
     }
 
     /// The ids of a word of any length, if they are there.

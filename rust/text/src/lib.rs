@@ -55,6 +55,17 @@ impl Encoding {
         self.ids.reserve(bytes / 3);
         self.offsets.reserve(bytes / 3);
     }
+
+    fn push(&mut self, id: u32, from: usize, to: usize) {
+        self.ids.push(id);
+        self.offsets.push((offset(from), offset(to)));
+    }
+}
+
+/// A place in a text, as offsets have it.
+#[allow(clippy::cast_possible_truncation, reason = "`Library` refuses texts of 4 GiB and more")]
+const fn offset(at: usize) -> u32 {
+    at as u32
 }
 
 /// A token that is matched in the text before anything else.

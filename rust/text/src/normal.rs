@@ -6,6 +6,7 @@ use tokenizers::NormalizedString;
 use tokenizers::normalizer::Range;
 
 use crate::inert::Form;
+use crate::offset;
 
 /// A text that grows, and where its bytes come from.
 pub struct Normal {
@@ -108,9 +109,4 @@ impl Normal {
             Kind::Changed(first) => self.sources[first + inside],
         }
     }
-}
-
-#[allow(clippy::cast_possible_truncation, reason = "`Library::encode` refuses texts of 4 GiB and more")]
-const fn offset(at: usize) -> u32 {
-    at as u32
 }

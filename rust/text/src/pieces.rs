@@ -13,11 +13,11 @@ use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::metaspace::PrependScheme;
 use tokenizers::pre_tokenizers::split::SplitPattern;
 
-use crate::Encoding;
 use crate::added::Added;
 use crate::kept::{Kept, SEEDED, WAITING};
 use crate::owner::Owner;
 use crate::symbols::{MARK, Symbols, spelled};
+use crate::{Encoding, offset};
 
 /// What marks are spelled as.
 const SPACE: u32 = ' ' as u32;
@@ -108,8 +108,7 @@ impl Pieces {
             let mut from = 0;
             for (begin, end, id) in if added { self.added.find(text) } else { Vec::new() } {
                 writer.segment(from, begin)?;
-                writer.out.ids.push(id);
-                writer.out.offsets.push((offset(begin), offset(end)));
+                writer.out.push(id, begin, end);
                 from = end;
             }
             writer.segment(from, text.len())
@@ -282,9 +281,4 @@ fn read_normalizer(tokenizer: &tokenizers::Tokenizer) -> Option<(bool, bool)> {
         }
         _ => None,
     }
-}
-
-#[allow(clippy::cast_possible_truncation, reason = "`Library::encode` refuses texts of 4 GiB and more")]
-const fn offset(at: usize) -> u32 {
-    at as u32
 }

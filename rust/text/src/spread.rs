@@ -34,12 +34,10 @@ impl Spread {
     }
 
     /// Write the tokens of a word that begins at `from`.
-    #[allow(clippy::cast_possible_truncation, reason = "`Library::encode` refuses texts of 4 GiB and more")]
     pub fn write(&self, tokens: &[Token], from: usize, out: &mut Encoding) {
         for token in tokens {
             let (begin, end) = self.range(*token);
-            out.ids.push(token.0);
-            out.offsets.push(((from + begin) as u32, (from + end) as u32));
+            out.push(token.0, from + begin, from + end);
         }
     }
 

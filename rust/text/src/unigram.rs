@@ -14,7 +14,6 @@ use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::{NormalizerWrapper, Tokenizer};
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::Encoding;
 use crate::added::Added;
 use crate::best::{Best, Places};
 use crate::characters::{Characters, Kind, Rule};
@@ -22,14 +21,13 @@ use crate::kept::{Kept, WAITING};
 use crate::owner::Owner;
 use crate::spread::{Spread, Token};
 use crate::symbols::MARK;
+use crate::{Encoding, offset};
 
 /// A tokenizer's pipeline, if it is one that this file knows.
 pub struct Unigram {
     owner: Owner,
     added: Added,
     characters: Characters,
-    /// The kinds of ASCII.
-    ascii: [Kind; 128],
     form: Form,
     cut: Cut,
     /// The tokens.
@@ -72,7 +70,6 @@ impl Unigram {
         Some(Self {
             owner: Owner::default(),
             added: Added::new(tokenizer, alike)?,
-            ascii: std::array::from_fn(|code| characters.kind(char::from(code.to_le_bytes()[0]))),
             characters,
             form: Form { maps: charsmap.is_some(), strips, collapses: several.is_some() },
             cut: Cut { separates, splits, prefix },
@@ -97,23 +94,11 @@ impl Unigram {
             let mut from = 0;
             for (begin, end, id) in if added { self.added.find(text) } else { Vec::new() } {
                 writer.segment(from, begin)?;
-                writer.out.ids.push(id);
-                writer.out.offsets.push((offset(begin), offset(end)));
+                writer.out.push(id, begin, end);
                 from = end;
             }
             writer.segment(from, text.len())
         })
-    }
-
-    #[inline]
-    fn kind(&self, text: &str, at: usize) -> (Kind, usize) {
-        match text.as_bytes()[at] {
-            byte @ 0..128 => (self.ascii[usize::from(byte)], 1),
-            _ => text[at..]
-                .chars()
-                .next()
-                .map_or((Kind::Unknown, 1), |c| (self.characters.kind(c), c.len_utf8())),
-        }
     }
 
     /// Whether something becomes of a text's first character, by itself and with others: what the reference leaves out at
@@ -182,13 +167,14 @@ impl Writer<'_> {
         let mut at = from;
         let mut word = from;
         while at < to {
-            let (kind, width) = pipeline.kind(text, at);
+            let (kind, width) = pipeline.characters.kind_at(text, at);
             match kind {
                 Kind::Word => {}
                 Kind::Space => {
                     // of spaces in a row the last begins the next word
-                    let alone =
-                        word < at && (!collapses || pipeline.kind(text, word) != (Kind::Space, at - word));
+                    let alone = word < at
+                        && (!collapses
+                            || pipeline.characters.kind_at(text, word) != (Kind::Space, at - word));
                     if alone {
                         self.wait(word, at, from)?;
                     }
@@ -229,7 +215,7 @@ impl Writer<'_> {
         let prefixed = self.pipeline.cut.separates
             || from == segment
                 && self.is_prefixed(segment)
-                && self.pipeline.kind(self.text, from).0 != Kind::Space;
+                && self.pipeline.characters.kind_at(self.text, from).0 != Kind::Space;
         self.waiting.push((offset(from), offset(to), !prefixed));
         Some(())
     }
@@ -239,13 +225,7 @@ impl Writer<'_> {
         let Self { pipeline, text, kept, waiting, word, places, tokens, out, .. } = self;
         let missing = |kept: &mut Kept, out: &mut Encoding, (from, to, kind): (usize, usize, bool)| {
             let piece = &text[from..to];
-            if let Some((ids, lengths)) = kept.large_tokens(piece.as_bytes(), kind) {
-                out.ids.extend_from_slice(ids);
-                out.offsets.extend(lengths.iter().scan(offset(from), |at, length| {
-                    let begin = *at;
-                    *at += u32::from(*length);
-                    Some((begin, *at))
-                }));
+            if kept.write_large(piece.as_bytes(), from, kind, out) {
                 return Ok::<(), ()>(());
             }
             word.clear();
@@ -384,9 +364,4 @@ fn read_splitter(splitter: &PreTokenizerWrapper) -> Option<(bool, &Metaspace)> {
         },
         _ => None,
     }
-}
-
-#[allow(clippy::cast_possible_truncation, reason = "`Library::encode` refuses texts of 4 GiB and more")]
-const fn offset(at: usize) -> u32 {
-    at as u32
 }

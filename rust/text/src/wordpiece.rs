@@ -12,7 +12,6 @@ use serde::Deserialize;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::{NormalizerWrapper, SplitDelimiterBehavior};
 
-use crate::Encoding;
 use crate::added::Added;
 use crate::characters::{Characters, Kind, Rule};
 use crate::kept::{Kept, WAITING};
@@ -20,6 +19,7 @@ use crate::merges::NONE;
 use crate::owner::Owner;
 use crate::spread::Spread;
 use crate::trie::Trie;
+use crate::{Encoding, offset};
 
 /// The model of a tokenizer.json.
 #[derive(Deserialize)]
@@ -50,8 +50,6 @@ pub struct WordPiece {
     owner: Owner,
     added: Added,
     characters: Characters,
-    /// The kinds of ASCII.
-    ascii: [Kind; 128],
     trie: Trie,
     /// Where tokens begin that go on with a word.
     inner: Option<u32>,
@@ -75,7 +73,6 @@ impl WordPiece {
         Some(Self {
             owner: Owner::default(),
             added: Added::new(tokenizer, alike)?,
-            ascii: std::array::from_fn(|code| characters.kind(char::from(code.to_le_bytes()[0]))),
             characters,
             inner: trie.walk(model.continuing_subword_prefix.chars()),
             unknown: model.vocab.get(&model.unk_token).copied(),
@@ -100,8 +97,7 @@ impl WordPiece {
             let mut from = 0;
             for (begin, end, id) in if added { self.added.find(text) } else { Vec::new() } {
                 writer.segment(from, begin)?;
-                writer.out.ids.push(id);
-                writer.out.offsets.push((offset(begin), offset(end)));
+                writer.out.push(id, begin, end);
                 from = end;
             }
             writer.segment(from, text.len())
@@ -151,18 +147,11 @@ struct Writer<'a> {
 impl Writer<'_> {
     /// Write what lies between added tokens; None where only the reference can.
     fn segment(&mut self, from: usize, to: usize) -> Option<()> {
-        let bytes = self.text.as_bytes();
         // the word that is being found, without what is left out before and behind it
         let mut word = None;
         let mut at = from;
         while at < to {
-            let (kind, width) = match bytes[at] {
-                byte @ 0..128 => (self.pipeline.ascii[usize::from(byte)], 1),
-                _ => self.text[at..]
-                    .chars()
-                    .next()
-                    .map(|c| (self.pipeline.characters.kind(c), c.len_utf8()))?,
-            };
+            let (kind, width) = self.pipeline.characters.kind_at(self.text, at);
             match kind {
                 Kind::Word => word = Some((word.map_or(at, |(begin, _)| begin), at + width)),
                 Kind::Gone => {}
@@ -198,13 +187,7 @@ impl Writer<'_> {
         let Self { pipeline, text, kept, waiting, spread, tokens, out } = self;
         let missing = |kept: &mut Kept, out: &mut Encoding, (from, to, _)| {
             let word = &text[from..to];
-            if let Some((ids, lengths)) = kept.large_tokens(word.as_bytes(), true) {
-                out.ids.extend_from_slice(ids);
-                out.offsets.extend(lengths.iter().scan(offset(from), |at, length| {
-                    let begin = *at;
-                    *at += u32::from(*length);
-                    Some((begin, *at))
-                }));
+            if kept.write_large(word.as_bytes(), from, true, out) {
                 return Ok(());
             }
             spread.clear();
@@ -244,9 +227,4 @@ fn splits_each(splitter: &PreTokenizerWrapper) -> bool {
         PreTokenizerWrapper::Sequence(parts) => parts.as_ref().iter().all(splits_each),
         _ => false,
     }
-}
-
-#[allow(clippy::cast_possible_truncation, reason = "`Library::encode` refuses texts of 4 GiB and more")]
-const fn offset(at: usize) -> u32 {
-    at as u32
 }

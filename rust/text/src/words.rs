@@ -19,7 +19,7 @@ use crate::kept::{Kept, MOST, SEEDED, WAITING};
 use crate::normal::Normal;
 use crate::owner::Owner;
 use crate::stages::{Stage, cut_by, stages};
-use crate::{Encoding, TextError};
+use crate::{Encoding, TextError, offset};
 
 /// Knows the tokens of words with bytes that the vocabulary lacks.
 pub trait Ask {
@@ -113,8 +113,7 @@ impl Words {
             let mut from = 0;
             for &(begin, end, id) in tokens {
                 writer.segment(from, begin)?;
-                writer.out.ids.push(id);
-                writer.out.offsets.push((offset(begin), offset(end)));
+                writer.out.push(id, begin, end);
                 from = end;
             }
             writer.segment(from, text.len())
@@ -281,11 +280,6 @@ pub fn byte_chars() -> [char; 256] {
         };
     }
     chars
-}
-
-#[allow(clippy::cast_possible_truncation, reason = "`Library::encode` refuses texts of 4 GiB and more")]
-const fn offset(at: usize) -> u32 {
-    at as u32
 }
 
 #[cfg(test)]
