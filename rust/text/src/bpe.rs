@@ -153,6 +153,22 @@ mod tests {
         }
     }
 
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+        #[test]
+        fn long_words_become_the_references_tokens(
+            draws in prop::collection::vec((0..60_usize, 0..60_usize), 0..60),
+            words in prop::collection::vec("[abc d]{129,400}|a{129,300}|(ab){70,300}|(aabc){40,200}", 1..6),
+        ) {
+            let json = drawn(&draws, &json!({}), &[]);
+            let ours = Library::from_json(&json).unwrap();
+            let reference = Library::from_json(&json).unwrap().without_words();
+            for word in words {
+                prop_assert_eq!(ours.encode(&word).unwrap().ids, reference.encode(&word).unwrap().ids, "{:?}", word);
+            }
+        }
+    }
+
     #[test]
     fn other_models_are_left_to_the_reference() {
         for options in [

@@ -21,6 +21,7 @@ mod kept;
 mod library;
 mod merges;
 mod normal;
+mod open;
 mod owner;
 mod pattern;
 mod pieces;

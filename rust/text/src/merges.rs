@@ -2,13 +2,11 @@
 //! until none is left.
 //!
 //! Short words go through arrays of a fixed size, of which the smallest number is looked for anew after each
-//! merge; long ones through a heap, so that time grows with n log n.
-
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+//! merge; long ones through lists of places by rank (`open.rs`).
 
 use crate::artifact::{Reader, Writer};
 use crate::huge::{Table, upper};
+use crate::open::Open;
 
 /// No rank, no id.
 pub const NONE: u32 = u32::MAX;
@@ -188,15 +186,14 @@ impl Merges {
         let count = word.len() as u32;
         let mut next: Vec<u32> = (1..=count).collect();
         let mut before: Vec<u32> = (0..count).map(|at| at.wrapping_sub(1)).collect();
-        // the rank of the pair that begins at a place; in the heap it stands above the place
+        // the rank of the pair that begins at a place
         let mut order: Vec<u32> = word.windows(2).map(|pair| self.rank(pair[0], pair[1])).collect();
         order.push(NONE);
-        let entry =
-            |rank: u32, at: u32| (rank != NONE).then_some(Reverse(u64::from(rank) << 32 | u64::from(at)));
-        let mut open: BinaryHeap<_> =
-            order.iter().zip(0..).filter_map(|(rank, at)| entry(*rank, at)).collect::<Vec<_>>().into();
-        while let Some(Reverse(best)) = open.pop() {
-            let (rank, left) = ((best >> 32) as u32, best as u32);
+        let mut open = Open::default();
+        for (rank, at) in order.iter().zip(0..).filter(|(rank, _)| **rank != NONE) {
+            open.push(*rank, at);
+        }
+        while let Some((rank, left)) = open.pop() {
             // what was pushed before a merge changed either side
             if order[left as usize] != rank {
                 continue;
@@ -208,12 +205,16 @@ impl Merges {
             next[left as usize] = behind;
             if behind < count {
                 before[behind as usize] = left;
-                order[left as usize] = self.rank(word[left as usize], word[behind as usize]);
-                open.extend(entry(order[left as usize], left));
             }
-            if let Some(front) = before.get(left as usize).copied().filter(|front| *front != NONE) {
-                order[front as usize] = self.rank(word[front as usize], word[left as usize]);
-                open.extend(entry(order[front as usize], front));
+            let neighbours = [(before[left as usize], left), (left, behind)];
+            for (left, right) in
+                neighbours.into_iter().filter(|(left, right)| *left != NONE && *right < count)
+            {
+                let rank = self.rank(word[left as usize], word[right as usize]);
+                order[left as usize] = rank;
+                if rank != NONE {
+                    open.push(rank, left);
+                }
             }
         }
         let mut kept = from;
