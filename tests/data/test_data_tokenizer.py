@@ -57,7 +57,7 @@ def every() -> list[fastft.data.tokenizer.Tokenizer]:
 def test_threads_change_nothing(path: Path) -> None:
     ours, reference = pair(path)
     texts = [f"{number} {TEXTS[number % len(TEXTS)][:40]}" for number in range(1000)]
-    one, *others = (ours.encode_batch(texts, threads=threads) for threads in (1, 2, 8))
+    one, *others = (ours.encode_batch(texts, offsets=True, threads=threads) for threads in (1, 2, 8))
     for many in others:
         assert np.array_equal(one.ids, many.ids)
         assert np.array_equal(one.offsets, many.offsets)
@@ -69,8 +69,8 @@ def test_threads_change_nothing(path: Path) -> None:
 @given(st.lists(st.text(max_size=20) | st.sampled_from([*TEXTS, "<think>a", "</s>"]), max_size=6), st.integers(1, 3))
 def test_a_batch_is_its_texts_one_by_one(texts: list[str], threads: int) -> None:
     for ours in every():
-        batch = ours.encode_batch(texts, threads=threads)
-        alone = [ours.encode_batch([text]) for text in texts]
+        batch = ours.encode_batch(texts, offsets=True, threads=threads)
+        alone = [ours.encode_batch([text], offsets=True) for text in texts]
         assert [batch[index].tolist() for index in range(len(texts))] == [ours.encode(text) for text in texts]
         assert batch.offsets.tolist() == [each for found in alone for each in found.offsets.tolist()]
         assert batch.counts.tolist() == [len(found.ids) for found in alone]
@@ -86,7 +86,7 @@ def test_calls_by_threads_that_end_do_not_disturb_one_another() -> None:
 
 
 def test_tokens_can_be_sent_to_another_process() -> None:
-    found = pair(FILES[0])[0].encode_batch(TEXTS)
+    found = pair(FILES[0])[0].encode_batch(TEXTS, offsets=True)
     again = pickle.loads(pickle.dumps(found))
     for name in ("ids", "offsets", "counts"):
         assert np.array_equal(getattr(again, name), getattr(found, name))
@@ -155,7 +155,9 @@ def test_more_than_a_token_around_a_text_is_refused(tmp_path: Path) -> None:
 @given(st.lists(st.text(max_size=20), max_size=5))
 def test_offsets_are_bytes_of_the_text(texts: list[str]) -> None:
     ours, _ = pair(FILES[0])
-    found, at = ours.encode_batch(texts), 0
+    found, at = ours.encode_batch(texts, offsets=True), 0
+    bare = ours.encode_batch(texts)
+    assert (bare.ids.tolist(), bare.offsets.shape) == (found.ids.tolist(), (0, 2))
     for text, count in zip(texts, found.counts, strict=True):
         covered = bytearray(len(text.encode()))
         for begin, end in found.offsets[at : at + int(count)]:
@@ -170,7 +172,7 @@ def test_special_tokens_stand_around_a_text_when_asked_for() -> None:
     for text in TEXTS:
         assert ours.encode(text) == reference.encode(text).ids
         assert ours.encode(text, add_special_tokens=False) == reference.encode(text, add_special_tokens=False).ids
-    assert ours.encode_batch(["ab"]).offsets[[0, -1]].tolist() == [[0, 0], [2, 2]]
+    assert ours.encode_batch(["ab"], offsets=True).offsets[[0, -1]].tolist() == [[0, 0], [2, 2]]
     assert ours.token_to_id(end) == reference.token_to_id(end)
     assert ours.token_to_id("nowhere") is None
 

@@ -99,7 +99,7 @@ def _files(tokenizer: Tokenizer, add_special_tokens: bool, cache: Path) -> Token
 
 def _around(tokenizer: Tokenizer) -> tuple[str | None, str | None]:
     """The token that is put before a text, and the one behind."""
-    made = tokenizer.encode_batch(["a"], threads=1)
+    made = tokenizer.encode_batch(["a"], offsets=True, threads=1)
     found: list[str | None] = []
     for place in (0, 1):
         ids = made.ids[(made.offsets == place).all(axis=1)].tolist()

@@ -132,7 +132,7 @@ def tell(found: Proof, bus: Bus) -> None:
 def _ids(native: Any, text: str) -> list[int]:
     import numpy as np
 
-    made = native.encode([text], False, 1)
+    made = native.encode([text], False, False, 1)
     ids = np.empty(len(made), np.uint32)
     made.write_ids(ids)
     found: list[int] = ids.tolist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,36 +21,21 @@ if TYPE_CHECKING:
     from fastft.data.dataset import TokenStore
 
 
+@dataclass(frozen=True)
 class Tokens:
     """Tokens of several texts, one after the other.
 
     Attributes:
         ids: uint32 `[N]`.
-        offsets: uint32 `[N, 2]`, the first byte of each token in its text (as UTF-8) and the one behind its last. Tokens
-            that stand around a text are empty there. Of tokens that share a character, each has the whole character or
-            its own bytes.
+        offsets: uint32 `[N, 2]`, the first byte of each token in its text (as UTF-8) and the one behind its last; `[0, 2]`
+            where they were not asked for. Tokens that stand around a text are empty there. Of tokens that share a
+            character, each has the whole character or its own bytes.
         counts: int64 `[texts]`.
     """
 
-    def __init__(self, native: Any) -> None:
-        import numpy as np
-
-        self._native = native
-        self.counts: NDArray[np.int64] = np.asarray(native.counts, np.int64)
-        self.ids: NDArray[np.uint32] = np.empty(len(native), np.uint32)
-        native.write_ids(self.ids)
-
-    @cached_property
-    def offsets(self) -> NDArray[np.uint32]:
-        """Written down when they are asked for."""
-        import numpy as np
-
-        offsets = np.empty((len(self.ids), 2), np.uint32)
-        self._native.write_offsets(offsets.reshape(-1))
-        return offsets
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"counts": self.counts, "ids": self.ids, "offsets": self.offsets}
+    ids: NDArray[np.uint32]
+    offsets: NDArray[np.uint32]
+    counts: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -127,27 +113,40 @@ class Tokenizer:
         return ids
 
     def encode_batch(
-        self, texts: Iterable[str], *, add_special_tokens: bool = True, threads: int | None = None
+        self,
+        texts: Iterable[str],
+        *,
+        add_special_tokens: bool = True,
+        offsets: bool = False,
+        threads: int | None = None,
     ) -> Tokens:
         """Ids of many texts at once.
 
         Args:
             texts: the texts.
             add_special_tokens: see `encode`.
+            offsets: say where in its text each token comes from.
             threads: how many threads work; by default one a core.
 
         Raises:
             DataError: a text can't be tokenized, as one of 4 GiB or one with half of a surrogate pair.
         """
-        return Tokens(self._encode(texts, add_special_tokens, threads))
+        import numpy as np
+
+        native = self._encode(texts, add_special_tokens, offsets, threads)
+        ids, places = np.empty(len(native), np.uint32), np.empty((len(native) if offsets else 0, 2), np.uint32)
+        native.write_ids(ids)
+        if offsets:
+            native.write_offsets(places.reshape(-1))
+        return Tokens(ids, places, np.asarray(native.counts, np.int64))
 
     def count(
         self, texts: Iterable[str], *, add_special_tokens: bool = True, threads: int | None = None
     ) -> NDArray[np.int64]:
-        """Tokens of each text; the arguments are those of `encode_batch`."""
+        """Tokens of each text; arguments as `encode_batch`."""
         import numpy as np
 
-        return np.asarray(self._encode(texts, add_special_tokens, threads).counts, np.int64)
+        return np.asarray(self._encode(texts, add_special_tokens, False, threads).counts, np.int64)
 
     def encode_file(
         self,
@@ -200,9 +199,9 @@ class Tokenizer:
             bus=bus,
         )
 
-    def _encode(self, texts: Iterable[str], add_special_tokens: bool, threads: int | None) -> Any:
+    def _encode(self, texts: Iterable[str], add_special_tokens: bool, offsets: bool, threads: int | None) -> Any:
         try:
-            return self._native.encode(list(texts), add_special_tokens, threads or 0)
+            return self._native.encode(list(texts), add_special_tokens, offsets, threads or 0)
         except (ValueError, UnicodeEncodeError) as error:
             raise DataError(f"a text can't be tokenized: {error}", code="data.tokenizer") from error
 

@@ -69,11 +69,12 @@ impl Tokenizer {
         py: Python<'_>,
         texts: Vec<PyBackedStr>,
         special: bool,
+        offsets: bool,
         threads: usize,
     ) -> PyResult<Encodings> {
         let none = (Vec::new(), Vec::new());
         let around = if special { &self.around } else { &none };
-        py.detach(|| encode(&self.inner, &texts, around, threads)).map_err(invalid)
+        py.detach(|| encode(&self.inner, &texts, around, offsets, threads)).map_err(invalid)
     }
 
     /// The text of ids.
@@ -122,7 +123,8 @@ impl Encodings {
         Ok(())
     }
 
-    /// Write for each token its first byte in its text and the one behind, into an array of twice that size.
+    /// Write for each token its first byte in its text and the one behind, into an array of twice that size; there is
+    /// nothing to write where offsets were not asked for.
     fn write_offsets(&self, py: Python<'_>, offsets: PyBuffer<u32>) -> PyResult<()> {
         let all = self.shares.iter().flat_map(|share| &share.made.offsets);
         let cells = cells(py, &offsets, self.__len__() * 2)?;
@@ -138,6 +140,7 @@ fn encode(
     tokenizer: &Library,
     texts: &[PyBackedStr],
     around: &(Vec<u32>, Vec<u32>),
+    wants_offsets: bool,
     threads: usize,
 ) -> Result<Encodings, TextError> {
     let threads = if threads == 0 { thread::available_parallelism().map_or(1, Into::into) } else { threads };
@@ -148,7 +151,7 @@ fn encode(
         while let index = next.fetch_add(1, Ordering::Relaxed)
             && let Some(share) = shares.get(index)
         {
-            let made = make(tokenizer, share, around)?;
+            let made = make(tokenizer, share, around, wants_offsets)?;
             done.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(made);
         }
         Ok(())
@@ -182,19 +185,27 @@ fn make(
     tokenizer: &Library,
     texts: &[PyBackedStr],
     (before, behind): &(Vec<u32>, Vec<u32>),
+    wants_offsets: bool,
 ) -> Result<Share, TextError> {
     let mut share = Share { counts: Vec::with_capacity(texts.len()), ..Share::default() };
-    let made = &mut share.made;
-    made.reserve(texts.iter().map(|text| text.len()).sum());
+    let Encoding { ids, offsets } = &mut share.made;
+    ids.reserve(texts.iter().map(|text| text.len() / 3).sum());
+    // offsets that nobody wants stay in memory that is near
+    let mut made = Encoding::default();
     for text in texts {
-        let from = made.ids.len();
-        let size = text.len().try_into().map_err(|_| TextError::TooLong(text.len()))?;
-        made.ids.extend_from_slice(before);
-        made.offsets.extend(before.iter().map(|_| (0, 0)));
-        tokenizer.append(text, true, made)?;
-        made.ids.extend_from_slice(behind);
-        made.offsets.extend(behind.iter().map(|_| (size, size)));
-        share.counts.push(made.ids.len() - from);
+        made.ids.clear();
+        made.offsets.clear();
+        tokenizer.append(text, true, &mut made)?;
+        ids.extend_from_slice(before);
+        ids.extend_from_slice(&made.ids);
+        ids.extend_from_slice(behind);
+        if wants_offsets {
+            let size = text.len().try_into().map_err(|_| TextError::TooLong(text.len()))?;
+            offsets.extend(before.iter().map(|_| (0, 0)));
+            offsets.extend_from_slice(&made.offsets);
+            offsets.extend(behind.iter().map(|_| (size, size)));
+        }
+        share.counts.push(before.len() + made.ids.len() + behind.len());
     }
     Ok(share)
 }
