@@ -41,6 +41,9 @@ TIER_FLAGS = {
     "nf4_avx2": ["-mavx2", "-mf16c"],
     # gcc 12 warns of its own headers here.
     "nf4_avx512": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-Wno-maybe-uninitialized"],
+    "s2_generic": ["-ffp-contract=fast"],
+    "s2_avx2": ["-mavx2", "-mfma", "-mf16c", "-ffp-contract=fast"],
+    "s2_avx512": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mfma", "-mf16c", "-ffp-contract=fast"],
 }
 CUDA_TARGETS = ["80", "86", "89", "90a", "100f", "120"]
 CUDA_PTX = "80"  # what later and unlisted GPUs compile from
@@ -117,12 +120,18 @@ def _plan(cxx: str, torch: Path) -> dict[str, Step]:
     def linked(objects: list[Step], flags: list[str], suffix: str = ".so") -> Step:
         return Step([cxx, "-shared", "-o", "{out}", "{in}", *flags], [], suffix, salt, objects)
 
-    tiers = ["nf4_generic"] + (["nf4_avx2", "nf4_avx512"] if platform.machine() in ("x86_64", "AMD64") else [])
+    names = ["generic"] + (["avx2", "avx512"] if platform.machine() in ("x86_64", "AMD64") else [])
+    tiers = [f"{family}_{name}" for family in ("nf4", "s2") for name in names]
     cpu = [compiled(f"cpu/{tier}.cpp", *TIER_FLAGS.get(tier, ())) for tier in tiers] + [compiled("cpu/dispatch.cpp")]
     link_torch = [f"-L{torch / 'lib'}", "-ltorch_cpu", "-lc10"]
     plan = {
         "libfastft_cpu.so": linked(
-            [*cpu, compiled("ops/nf4_cpu.cpp", *stable, _define({**info, "tiers": tiers}))], link_torch
+            [
+                *cpu,
+                compiled("ops/nf4_cpu.cpp", *stable, _define({**info, "tiers": tiers})),
+                compiled("ops/s2_cpu.cpp", *stable),
+            ],
+            link_torch,
         )
     }
     pybind = importlib.util.find_spec("pybind11")

@@ -1,10 +1,12 @@
 """Our ops beside what they replace: both sides alternate in one process, medians and their ratio.
 
 python benches/kernels.py [--quick]        writes benches/results/kernels.json
+python benches/kernels.py --only s2 --out benches/results/s2_attention.json
 
 nf4_quantize, nf4_dequantize    against bitsandbytes on the CPU
 linear_cross_entropy            against torch's linear, cross entropy and their backward pass
 lora_linear                     against PEFT's layer, forward and backward
+s2_attention                    against full causal attention, and against its blocks by torch's own attention
 """
 
 from __future__ import annotations
@@ -17,13 +19,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from keeping import keep
 
-from fastft.ops import linear_cross_entropy, lora_linear, nf4_dequantize, nf4_quantize, table
+from fastft.ops import linear_cross_entropy, lora_linear, nf4_dequantize, nf4_quantize, s2_attention, table
+from fastft.ops.s2_attention import s2_blocks
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -154,17 +158,79 @@ def lora(rounds: int) -> dict[str, Any]:
     return results
 
 
+SHAPES = {"9 heads of 64, 3 key heads": (9, 3, 64), "32 heads of 128, 8 key heads": (32, 8, 128)}
+
+
+def s2(rounds: int) -> dict[str, Any]:
+    """One document of 8k tokens in groups of 2k, forward and backward, the shapes of a 135M and an 8B model."""
+    tokens = 8192 if rounds > 3 else 1024
+    generator = torch.Generator().manual_seed(0)
+    results = {}
+    for name, (heads, kv_heads, width) in SHAPES.items():
+        for dtype in (torch.float32, torch.bfloat16)[: 2 if heads == 9 else 1]:  # torch's bfloat16 takes minutes
+            q, k, v, dout = (
+                torch.randn(n, tokens, width, generator=generator).to(dtype) for n in (heads, kv_heads, kv_heads, heads)
+            )
+            qkv = [x.requires_grad_() for x in (q, k, v)]
+
+            def ours(qkv=qkv, dout=dout) -> None:
+                out = s2_attention(*(x.transpose(0, 1) for x in qkv), group=tokens // 4)
+                torch.autograd.grad(out, qkv, dout.transpose(0, 1))
+
+            def full(qkv=qkv, dout=dout) -> None:
+                out = torch.nn.functional.scaled_dot_product_attention(
+                    *(x[None] for x in qkv), is_causal=True, enable_gqa=True
+                )
+                torch.autograd.grad(out, qkv, dout[None])
+
+            def blocks(qkv=qkv, dout=dout) -> None:
+                torch.autograd.grad(blocks_by_torch(*qkv, tokens // 4), qkv, dout)
+
+            label = f"s2_attention/{tokens} tokens/{name}/{str(dtype).removeprefix('torch.')}"
+            few = rounds // 2 if heads == 9 else 3  # full attention takes seconds at the one, a minute at the other
+            if dtype == torch.float32:
+                results[f"{label}/full"] = race(ours, full, max(3, few))
+            results[f"{label}/blocks"] = race(ours, blocks, max(3, few))
+    return results
+
+
+def blocks_by_torch(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, group: int) -> torch.Tensor:
+    """The same attention without a kernel of ours: torch's causal attention over views, block by block.
+
+    Takes and gives (heads, tokens, width).
+    """
+    heads, share = q.shape[0], q.shape[0] // k.shape[0]
+    k, v = (x.repeat_interleave(share, 0) for x in (k, v))  # key heads that serve both halves allow no `enable_gqa`
+    parts = []
+    for of, shifted in ((slice(heads // 2), False), (slice(heads // 2, heads), True)):
+        bounds = s2_blocks([0, q.shape[1]], group, shifted=shifted)
+        done = [
+            torch.nn.functional.scaled_dot_product_attention(
+                q[None, of, start:stop], k[None, of, start:stop], v[None, of, start:stop], is_causal=True
+            )
+            for start, stop in pairwise(bounds)
+        ]
+        parts.append(torch.cat(done, dim=2)[0])
+    return torch.cat(parts)
+
+
+PARTS = (nf4, loss, lora, s2)
+
+
 def main() -> None:
     """Run all, print a table, keep the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="few rounds: shows that it runs, no figures to quote")
     parser.add_argument("--out", type=Path, help="another file than benches/results/kernels.json")
     parser.add_argument("--json", action="store_true", help="print the JSON that is written to benches/results")
+    parser.add_argument("--only", choices=[part.__name__ for part in PARTS], help="one part; needs --out to be kept")
     options = parser.parse_args()
     rounds = 3 if options.quick else 7
     kernels = {row.op: row.cpu for row in table().rows}
     results: dict[str, Any] = {"threads": torch.get_num_threads(), "torch": torch.__version__, "kernels": kernels}
-    for part in (nf4, loss, lora):
+    for part in PARTS:
+        if options.only not in (None, part.__name__):
+            continue
         results |= part(rounds)
         gc.collect()
     for name, row in ({} if options.json else results).items():
@@ -177,7 +243,7 @@ def main() -> None:
             )
         elif "ours" in row:
             print(f"{name:58} {row['ours'] / 2**20:10.1f} MB {row['theirs'] / 2**20:10.1f} MB   x{row['ratio']:.2f}")
-    if not options.quick:
+    if not options.quick and (options.out or not options.only):
         results = keep("kernels", results, target=options.out)
     if options.json:
         print(json.dumps(results, indent=2))

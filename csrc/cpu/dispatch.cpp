@@ -37,7 +37,9 @@ int fastft_cpu_has(const char* tier) {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   if (std::strcmp(tier, "avx2") == 0) {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c") ? 1 : 0;
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c") && __builtin_cpu_supports("fma")
+               ? 1
+               : 0;
   }
   if (std::strcmp(tier, "avx512") == 0) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -50,6 +52,19 @@ int fastft_cpu_has(const char* tier) {
 }
 
 const FastftNf4Cpu* fastft_nf4_cpu() { return chosen().load(std::memory_order_acquire); }
+
+const FastftS2Cpu* fastft_s2_cpu() {
+#if defined(__x86_64__)
+  const FastftNf4Cpu* tier = fastft_nf4_cpu();
+  if (tier == &fastft::kNf4Avx512) {
+    return &fastft::kS2Avx512;
+  }
+  if (tier == &fastft::kNf4Avx2) {
+    return &fastft::kS2Avx2;
+  }
+#endif
+  return &fastft::kS2Generic;
+}
 
 int fastft_nf4_select(const char* wanted) {
   if (*wanted == '\0') {

@@ -101,6 +101,8 @@ void quantize(const void* weights, FastftType type, int64_t count, int64_t block
       return quantize_blocks<kFastftBF16>(weights, count, blocksize, first, last, packed, absmax);
     case kFastftF16:
       return quantize_blocks<kFastftF16>(weights, count, blocksize, first, last, packed, absmax);
+    case kFastftF64:
+      break;  // refused before
   }
 }
 

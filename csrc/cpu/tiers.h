@@ -6,9 +6,12 @@
 namespace fastft {
 
 extern const FastftNf4Cpu kNf4Generic;
+extern const FastftS2Cpu kS2Generic;
 #if defined(__x86_64__)
 extern const FastftNf4Cpu kNf4Avx2;
 extern const FastftNf4Cpu kNf4Avx512;
+extern const FastftS2Cpu kS2Avx2;
+extern const FastftS2Cpu kS2Avx512;
 #endif
 
 }  // namespace fastft

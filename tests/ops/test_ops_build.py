@@ -83,6 +83,8 @@ def test_the_table_names_every_op_and_the_reason_for_what_is_missing() -> None:
         "nf4_quantize",
         "nf4_quantize_scales",
         "nf4_dequantize",
+        "s2_attention",
+        "s2_attention_backward",
         "linear_cross_entropy",
         "lora_linear",
     ]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import run_helpers as helpers
 import torch
+from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from fastft.core.errors import ConfigError
@@ -32,6 +33,30 @@ def test_a_step_has_as_many_windows_as_the_batch_says(batch: dict[str, int], win
     plan = make_plan(helpers.config(batch=batch), [helpers.CPU])
     assert plan.windows_per_step == windows
     assert plan.tokens_per_step == windows * 32
+
+
+def test_groups_of_s2_are_a_quarter_of_the_window_or_as_asked() -> None:
+    def group(length: int, **model: Any) -> int | None:
+        run = helpers.config(data__max_length=length, model={"path": "tiny", **model})
+        return make_plan(run, [helpers.CPU]).s2_group
+
+    assert [group(n, attention="s2") for n in (32, 33, 40, 41, 8192)] == [8, 10, 10, 12, 2048]
+    assert group(32, attention="s2", s2_group=6) == 6
+    assert group(32) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ({"s2_group": 8}, '`s2_group` has no effect without `attention = "s2"`'),
+        ({"attention": "s2", "s2_group": 7}, "multiple of 2"),
+        ({"attention": "s2", "s2_group": 0}, "greater than or equal to 2"),
+        ({"attention": "s2", "s2_group": 32}, "`model.s2_group` is not below `data.max_length`"),
+    ],
+)
+def test_a_size_of_groups_without_effect_is_refused(model: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        helpers.config(model={"path": "tiny", **model})
 
 
 def test_micro_batches_share_out_a_step_over_ranks() -> None:

@@ -209,6 +209,7 @@ MATTERS: list[dict[str, Any]] = [
     {"batch__windows": 8},
     {"max_grad_norm": 0.5},
     {"eval__fraction": 0.1},
+    {"model__attention": "s2"},
 ]
 MAY_CHANGE: list[dict[str, Any]] = [
     {"name": "other"},
@@ -245,6 +246,15 @@ def test_a_change_of_what_decides_the_result_is_refused_with_the_difference(
 def test_what_does_not_decide_the_result_may_change(tmp_path: Path, change: dict[str, Any]) -> None:
     folder = make_run(tmp_path / "old", helpers.config())
     assert resume.choose(helpers.config(**change), folder, "auto").saved is not None
+
+
+def test_the_size_of_groups_is_kept(tmp_path: Path) -> None:
+    before = helpers.config(model={"path": "tiny", "attention": "s2", "s2_group": 8})
+    folder = make_run(tmp_path / "old", before)
+    assert resume.choose(before, folder, "auto").saved is not None
+    for change in ({"attention": "s2", "s2_group": 16}, {"attention": "s2"}, {"attention": "sdpa"}):
+        with pytest.raises(ResumeError, match=r"model\.(s2_group|attention)"):
+            resume.choose(helpers.config(model={"path": "tiny", **change}), folder, "auto")
 
 
 def test_a_start_that_learnt_nothing_does_not_keep_its_folder(tmp_path: Path) -> None:

@@ -263,6 +263,26 @@ def test_a_dry_run_counts_and_plans_without_weights_or_a_folder(
     assert not (tmp_path / "runs").exists()
 
 
+def test_s2_attention_trains_in_groups_that_are_planned_and_told(tiny: Path, rows: Path, tmp_path: Path) -> None:
+    losses, groups = {}, {}
+    for name, model in {
+        "full": {"attention": "auto"},
+        "eight": {"attention": "s2", "s2_group": 8},
+    }.items():
+        run = train(
+            config(tiny, rows, model={"path": str(tiny), **model}, method__dropout=0.0, steps=1),
+            out=tmp_path / name,
+            bus=Bus(),
+        )
+        losses[name] = [entry["loss"] for entry in run.history]
+        groups[name] = run.record["plan"]["s2_group"]
+        told = next(event["attention"] for event in run.events if event["event"] == "model_loaded")
+        assert told == ("s2 in groups of 8 tokens" if groups[name] else "varlen")
+    assert groups == {"full": None, "eight": 8}
+    assert losses["full"] != losses["eight"]  # the same weights and rows: only attention differs
+    assert losses["full"] == pytest.approx(losses["eight"], rel=0.05)
+
+
 @pytest.mark.slow
 def test_two_processes_learn_what_one_learns(tiny: Path, rows: Path, tmp_path: Path) -> None:
     one = train(config(tiny, rows, method__dropout=0.0, steps=4), out=tmp_path / "one", bus=Bus())

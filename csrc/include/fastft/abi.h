@@ -13,7 +13,7 @@
 #endif
 
 // Element types that cross the interface.
-enum FastftType { kFastftF32 = 0, kFastftBF16 = 1, kFastftF16 = 2 };
+enum FastftType { kFastftF32 = 0, kFastftBF16 = 1, kFastftF16 = 2, kFastftF64 = 3 };
 
 // Packed NF4 weights. `absmax` is float[blocks] when `nested` is null; otherwise uint8[blocks],
 // each an index into the dynamic map, scaled by `nested[block / 256]` and moved by `*offset`.
@@ -44,6 +44,52 @@ FASTFT_API int fastft_cpu_has(const char* tier);
 // Scales: `quantized[i]` is the index of fl((absmax[i] - offset) / nested[i / 256]) in the dynamic map.
 FASTFT_API void fastft_nf4_quantize_scales(const float* absmax, float offset, int64_t count,
                                            uint8_t* quantized, float* nested);
+
+// Rows of a tensor (tokens, heads, width) whose last dimension is contiguous; strides in elements.
+struct FastftRows {
+  const void* data;
+  int64_t token;
+  int64_t head;
+};
+
+// Attention within blocks of tokens. "Real" is double where `type` is float64, else float.
+struct FastftS2 {
+  enum FastftType type;  // of q, k, v, out, dout, dq
+  int64_t tokens;
+  int64_t heads;
+  int64_t kv_heads;
+  int64_t width;
+  double scale;
+  struct FastftRows q;
+  struct FastftRows k;
+  struct FastftRows v;
+  struct FastftRows out;   // forward writes it: (tokens, heads, width)
+  void* lse;               // Real (heads, tokens), natural logarithm; forward writes it
+  struct FastftRows dout;  // from here on: backward only
+  void* dq;                // (tokens, heads, width) contiguous
+  void* dk;                // Real (kv_heads, tokens, padded width), added to
+  void* dv;                // likewise
+};
+
+// CPU: one piece of the work at a time, so the caller decides the threads. `scratch` has
+// `scratch_bytes` bytes, aligned to 64, and is the calling thread's own.
+struct FastftS2Cpu {
+  const char* tier;
+  int64_t tile;  // queries that `forward` does at once
+  int64_t (*padded_width)(const struct FastftS2* job);
+  int64_t (*scratch_bytes)(const struct FastftS2* job);
+  // The queries [first, first + tile) of one head, in the block of tokens [start, stop).
+  void (*forward)(const struct FastftS2* job, int64_t head, int64_t start, int64_t stop, int64_t first,
+                  void* scratch);
+  // All of a block, for the heads [first_head, last_head), which share a key head.
+  void (*backward)(const struct FastftS2* job, int64_t first_head, int64_t last_head, int64_t start,
+                   int64_t stop, void* scratch);
+  // `count` values of type Real, rounded to the job's type.
+  void (*narrow)(const struct FastftS2* job, const void* from, int64_t count, void* to);
+};
+
+// The kernels of the tier that `fastft_nf4_select` chose.
+FASTFT_API const struct FastftS2Cpu* fastft_s2_cpu(void);
 
 // CUDA: all blocks, on `stream`; the result is a cudaError_t.
 FASTFT_API int fastft_cuda_nf4_quantize(const void* weights, enum FastftType type, int64_t count,

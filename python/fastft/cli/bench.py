@@ -21,6 +21,7 @@ BENCHES = {
     "scale": "data/scale.py",
     "kernels": "kernels.py",
     "train_step": "train_step.py",
+    "s2_curve": "s2_curve.py",
     "crash": "crash.py",
 }
 """Name -> its script below `benches/` of the source tree."""

@@ -49,12 +49,23 @@ class ModelConfig(Section):
     """Type of the weights; `auto` is bfloat16 where the device computes in it, else float32."""
     quantize: Annotated[Quantizer | None, OneOf(QUANTIZERS)] = None
     """How the frozen weights are held; absent means as they are."""
-    attention: Literal["auto", "sdpa", "eager", "flex", "varlen"] = "auto"
-    """Attention implementation; `auto` takes the fastest that keeps packed documents apart."""
+    attention: Literal["auto", "sdpa", "eager", "flex", "varlen", "s2"] = "auto"
+    """Attention implementation; `auto` takes the fastest that keeps packed documents apart. `s2` trains with attention
+    within groups of tokens, shifted by half a group for half the heads (LongLoRA's), whose cost grows with the length
+    and not with its square; evaluation and generation attend to all tokens."""
+    s2_group: Annotated[int | None, Field(ge=2, multiple_of=2)] = None
+    """Tokens of a group of `attention = "s2"`; absent is a quarter of `data.max_length`. Documents that are no longer
+    than a group have full attention."""
     recompute: Literal["none", "full"] = "none"
     """Activation checkpointing: `full` keeps layer inputs only and runs each layer again in the backward pass."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Only with a `revision` you have read."""
+
+    @model_validator(mode="after")
+    def _groups(self) -> ModelConfig:
+        if self.s2_group is not None and self.attention != "s2":
+            raise ValueError('`s2_group` has no effect without `attention = "s2"`')
+        return self
 
 
 class SourceConfig(Section):
@@ -258,6 +269,22 @@ class RunConfig(Section):
     eval: EvalConfig = EvalConfig()
     strategy: StrategyConfig = StrategyConfig()
     log: LogConfig = LogConfig()
+
+    @property
+    def chosen_s2_group(self) -> int | None:
+        """Tokens of a group of S2 attention, even; None where that is not asked for."""
+        if self.model.attention != "s2":
+            return None
+        return self.model.s2_group or 2 * -(-self.data.max_length // 8)
+
+    @model_validator(mode="after")
+    def _groups(self) -> RunConfig:
+        if self.model.s2_group is not None and self.model.s2_group >= self.data.max_length:
+            raise ValueError(
+                "`model.s2_group` is not below `data.max_length`, so no document would be cut into groups; lower it, "
+                "or leave `attention` out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _streams(self) -> RunConfig:

@@ -38,20 +38,27 @@ class Calls:
     packed: int = 0
     windows: int = 0
     """Calls that were given a sliding window."""
+    group: int | None = None
+    """Size of the groups that `_s2.py` is to work with while it is watched, whatever mode the model is in."""
 
 
 _watch: ContextVar[Calls | None] = ContextVar("fastft_varlen_calls", default=None)
 
 
 @contextmanager
-def watched() -> Iterator[Calls]:
+def watched(*, group: int | None = None) -> Iterator[Calls]:
     """Count the calls inside: a model may ignore `attn_implementation`, or not hand a keyword through."""
-    calls = Calls()
+    calls = Calls(group=group)
     token = _watch.set(calls)
     try:
         yield calls
     finally:
         _watch.reset(token)
+
+
+def watching() -> Calls | None:
+    """What is counted now, if something is."""
+    return _watch.get()
 
 
 def register() -> None:
@@ -99,7 +106,7 @@ def varlen_attention(
         )  # fmt: skip
     if rest.get("softcap") is not None:
         raise ValueError(f"`{NAME}` does not soft-cap scores")
-    calls = _watch.get()
+    calls = watching()
     if calls is not None:
         calls.packed += 1
         calls.windows += sliding_window is not None

@@ -20,6 +20,11 @@ IMPLEMENTATIONS = {"varlen": "fastft_varlen", "sdpa": "sdpa", "eager": "eager", 
 """The config's names and transformers' names."""
 
 _KNOWN_LAYERS = {"full_attention", "sliding_attention"}
+_DROPOUTS = ("attention_dropout", "attn_pdrop", "attention_probs_dropout_prob")
+_OURS = "fastft_"
+"""How the implementations begin that take `cu_seqlens`."""
+_PROOF_GROUP = 4
+"""Size of S2's groups in the proof: its documents are of several groups."""
 
 
 def embeddings(model: PreTrainedModel) -> nn.Embedding:
@@ -51,23 +56,24 @@ def packed_inputs(model: PreTrainedModel, position_ids: Tensor, cu_seqlens: Tens
         max_seqlen: tokens of the longest document.
     """
     given: dict[str, Any] = {"position_ids": position_ids, "use_cache": False}
-    if model.config._attn_implementation == IMPLEMENTATIONS["varlen"]:
+    if _takes_bounds(model):
         # A mask that is 4-D already is handed through as it is: none of (T, T) is built.
         mask = position_ids.new_zeros((1, 1, 1, 1), dtype=model.dtype)
         given |= {"attention_mask": mask, "cu_seqlens": cu_seqlens, "max_seqlen": max_seqlen}
     return given
 
 
-def choose(model: PreTrainedModel, wanted: str, *, packed: bool) -> str:
+def choose(model: PreTrainedModel, wanted: str, *, packed: bool, s2_group: int | None = None) -> str:
     """Set the attention implementation of a loaded model.
 
     Args:
         model: on its device, in its dtype; it is left in the mode it was in.
         wanted: the config's `model.attention`.
         packed: whether rows of several documents will be given.
+        s2_group: tokens of a group of S2 attention; even.
 
     Returns:
-        The config's name of what was set: `varlen`, `sdpa`, `eager` or `flex`.
+        The config's name of what was set: `varlen`, `sdpa`, `eager`, `flex` or `s2`.
 
     Raises:
         UnsupportedError: when the model does not have the implementation that is asked for, or
@@ -76,13 +82,15 @@ def choose(model: PreTrainedModel, wanted: str, *, packed: bool) -> str:
     from fastft.models import _varlen
 
     _varlen.register()
+    if wanted == "s2":
+        return _choose_s2(model, s2_group)
     if wanted == "flex" and model.device.type != "cuda":
         raise UnsupportedError(
             "`flex` attention has a backward pass on CUDA only", hint='use `attention = "auto"`', code="model.attention"
         )
     tried = []
     for name in _candidates(model, wanted):
-        if not _set(model, name):
+        if not _set(model, IMPLEMENTATIONS[name]):
             tried.append(f"`{name}`: not supported by {type(model).__name__}")
             continue
         if not packed:
@@ -98,6 +106,33 @@ def choose(model: PreTrainedModel, wanted: str, *, packed: bool) -> str:
             code="model.packing-leaks",
         )
     raise UnsupportedError("; ".join(tried), hint='use `attention = "auto"`', code="model.attention")
+
+
+def _choose_s2(model: PreTrainedModel, group: int | None) -> str:
+    from fastft.models import _s2
+
+    assert group is not None
+    config = model.config.get_text_config()
+    reason = None
+    if getattr(config, "attn_logit_softcapping", None):
+        reason = "it soft-caps its scores"
+    elif _slides(config):
+        reason = "it has layers with a sliding window"
+    elif set(getattr(config, "layer_types", None) or ()) - _KNOWN_LAYERS:
+        reason = "it has layers that are not causal attention over all tokens"
+    elif dropped := next((name for name in _DROPOUTS if getattr(config, name, 0.0)), None):
+        reason = f"its config drops attention weights (`{dropped}`)"
+    elif not _set(model, _s2.register(group)):
+        reason = "its attention can't be chosen"
+    else:
+        reason = leak(model)
+    if reason is not None:
+        raise UnsupportedError(
+            f"{type(model).__name__} can't train with S2 attention: {reason}",
+            hint='use `attention = "auto"`',
+            code="model.attention",
+        )
+    return "s2"
 
 
 def leak(model: PreTrainedModel) -> str | None:
@@ -118,7 +153,7 @@ def leak(model: PreTrainedModel) -> str | None:
     training = model.training
     model.train(False)
     try:
-        with torch.no_grad(), _varlen.watched() as calls:
+        with torch.no_grad(), _varlen.watched(group=_PROOF_GROUP) as calls:
             alone = _hidden(model, [second])
             together = _hidden(model, [first, second])[:, 11:]
             changed = _hidden(model, [other, second])[:, 11:]
@@ -135,7 +170,7 @@ def leak(model: PreTrainedModel) -> str | None:
             code="model.not-finite",
         )
     config = model.config.get_text_config()
-    if model.config._attn_implementation == _varlen.NAME:
+    if _takes_bounds(model):
         if calls.packed == 0:
             return "its layers do not call the attention that is set"
         if _slides(config) and calls.windows == 0:
@@ -180,11 +215,16 @@ def _candidates(model: PreTrainedModel, wanted: str) -> list[str]:
     return ["varlen", "sdpa", "eager"]
 
 
+def _takes_bounds(model: PreTrainedModel) -> bool:
+    return str(model.config._attn_implementation).startswith(_OURS)
+
+
 def _set(model: PreTrainedModel, name: str) -> bool:
-    if name == "varlen" and not model._supports_sdpa:
+    """Set an implementation by transformers' name; False where the model does not have it."""
+    if name.startswith(_OURS) and not model._supports_sdpa:
         return False
     try:
-        model.set_attn_implementation(IMPLEMENTATIONS[name])
+        model.set_attn_implementation(name)
     except (ValueError, ImportError):
         return False
-    return bool(model.config._attn_implementation == IMPLEMENTATIONS[name])
+    return bool(model.config._attn_implementation == name)

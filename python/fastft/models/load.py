@@ -35,7 +35,9 @@ class Loaded:
     attention: str
 
 
-def load(config: ModelConfig, *, device: torch.device, dtype: torch.dtype, packed: bool = True) -> Loaded:
+def load(
+    config: ModelConfig, *, device: torch.device, dtype: torch.dtype, packed: bool = True, s2_group: int | None = None
+) -> Loaded:
     """Read a model.
 
     Args:
@@ -44,6 +46,7 @@ def load(config: ModelConfig, *, device: torch.device, dtype: torch.dtype, packe
         dtype: their type.
         packed: whether rows of several documents will be given; then the attention must keep
             them apart, and that is tried on the model.
+        s2_group: tokens of a group of S2 attention, where that is asked for.
 
     Raises:
         ModelError: when it can't be found or read.
@@ -66,7 +69,7 @@ def load(config: ModelConfig, *, device: torch.device, dtype: torch.dtype, packe
     if config.quantize is not None:
         model = config.quantize.quantize(model)
     nn.Module.to(model, device)  # transformers' own `to` is not typed
-    chosen = attention.choose(model, config.attention, packed=packed)
+    chosen = attention.choose(model, config.attention, packed=packed, s2_group=s2_group)
     if config.recompute == "full":
         _recompute(model)
     model.config.use_cache = False

@@ -9,7 +9,7 @@ import torch
 
 from fastft.ops._load import LIBRARIES, Library, cpu_tier
 
-KERNELS = ("nf4_quantize", "nf4_quantize_scales", "nf4_dequantize")
+KERNELS = ("nf4_quantize", "nf4_quantize_scales", "nf4_dequantize", "s2_attention", "s2_attention_backward")
 """Ops with kernels of our own."""
 COMPOSITES = ("linear_cross_entropy", "lora_linear")
 """Ops made of torch's matrix products, the same on every device."""

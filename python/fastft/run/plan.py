@@ -81,6 +81,7 @@ class Plan:
         memory_bytes: memory that was free.
         steps: optimizer steps of the whole run, None before the data is known.
         timeout_s: how long a rank waits for the others within a step or a save.
+        s2_group: tokens of a group of S2 attention, None without it.
     """
 
     device: str
@@ -98,6 +99,7 @@ class Plan:
     memory_bytes: int
     steps: int | None = None
     timeout_s: float = 600.0
+    s2_group: int | None = None
 
     def with_steps(self, steps: int) -> Plan:
         """The same plan, with the length of the run."""
@@ -203,6 +205,7 @@ def make_plan(
         memory_bytes=device.free_bytes,
         steps=config.steps,
         timeout_s=config.strategy.timeout,
+        s2_group=config.chosen_s2_group,
     )
 
 

@@ -124,6 +124,7 @@ def road(job: Job, out: Path | None, how: str, signals: Signals, texts: Mapping[
                 device=torch.device(plan.device),
                 dtype=getattr(torch, plan.dtype),
                 packed=config.data.packing != "none" or plan.micro > 1,
+                s2_group=plan.s2_group,
             )
             model = config.method.attach(loaded.model)
             session.bus.emit(_described(model, loaded, plan, time.perf_counter() - begun))
@@ -312,7 +313,7 @@ def _described(model: nn.Module, loaded: Loaded, plan: Plan, seconds: float) -> 
         model_bytes=sum(p.numel() * p.element_size() for p in parameters),
         dtype=plan.dtype,
         device=plan.device_name,
-        attention=loaded.attention,
+        attention=loaded.attention + (f" in groups of {plan.s2_group:,} tokens" if plan.s2_group else ""),
         seconds=seconds,
     )
 
