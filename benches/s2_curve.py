@@ -41,7 +41,7 @@ def documents(model: str, paths: list[Path], tokens: int, count: int) -> list[Ba
     for path in paths:
         text = path.read_text(encoding="utf-8")
         for start in range(0, len(text), 1 << 16):
-            ids += tokenizer(text[start : start + (1 << 16)], add_special_tokens=False)["input_ids"]
+            ids += tokenizer(text[start : start + (1 << 16)], add_special_tokens=False, verbose=False)["input_ids"]
             if len(ids) > tokens * count:
                 return [document(ids[i * tokens : (i + 1) * tokens]) for i in range(count)]
     raise SystemExit(f"the text has {len(ids):,} tokens, {tokens * count:,} are needed")

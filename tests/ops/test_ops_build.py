@@ -94,6 +94,13 @@ def test_the_table_names_every_op_and_the_reason_for_what_is_missing() -> None:
     json.dumps(found.as_dict())
 
 
+def test_on_cuda_torch_serves_s2_and_the_table_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    found = {row.op: row.cuda for row in table().rows}
+    assert found["s2_attention"] == found["s2_attention_backward"] == "torch"
+    assert found["nf4_dequantize"] in ("cuda", "reference")
+
+
 def test_building_again_builds_nothing() -> None:
     need("libfastft_cpu.so")
     before = {path.name: path.stat().st_mtime_ns for path in FOLDER.iterdir()}

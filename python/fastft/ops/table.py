@@ -11,6 +11,8 @@ from fastft.ops._load import LIBRARIES, Library, cpu_tier
 
 KERNELS = ("nf4_quantize", "nf4_quantize_scales", "nf4_dequantize", "s2_attention", "s2_attention_backward")
 """Ops with kernels of our own."""
+VARLEN = ("s2_attention", "s2_attention_backward")
+"""Those for which, in half precision, torch's `varlen_attn` serves on CUDA."""
 COMPOSITES = ("linear_cross_entropy", "lora_linear")
 """Ops made of torch's matrix products, the same on every device."""
 
@@ -63,7 +65,7 @@ def _row(op: str) -> Row:
     present = torch.cuda.is_available()
     if op in COMPOSITES:
         return Row(op, "torch", "torch" if present else None)
-    cuda = "cuda" if _has_kernel(op, "CUDA") else "reference"
+    cuda = "cuda" if _has_kernel(op, "CUDA") else "torch" if op in VARLEN else "reference"
     return Row(op, _cpu(op), cuda if present else None)
 
 
