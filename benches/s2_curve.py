@@ -3,7 +3,7 @@
     python benches/s2_curve.py --text FILE... [--model embedded:smollm2-135m] [--tokens 4096] [--steps 100] [--minutes 60]
 
 Each step is one document of `--tokens` tokens of running text, every fourth token a target; r = 16 on all linear
-layers, AdamW, learning rate 2e-4, float32. Both sides take turns in one process from the same weights, so what is
+layers, AdamW, float32. Both sides take turns in one process from the same weights, so what is
 printed before the end can be used; the run ends after `--minutes` at the latest. At the end both are scored on documents
 that were not trained on, with full attention, as a user of the result would.
 
@@ -65,13 +65,13 @@ def document(ids: list[int]) -> Batch:
 class Side:
     """A model that is trained, with its own adapter and optimizer."""
 
-    def __init__(self, model: str, attention: str, group: int | None) -> None:
+    def __init__(self, model: str, attention: str, group: int | None, lr: float) -> None:
         config = ModelConfig(path=model, attention=attention)  # type: ignore[arg-type]
         loaded = models.load(config, device=torch.device("cpu"), dtype=torch.float32, s2_group=group)
         torch.manual_seed(0)
         self.model = LoRA(rank=16, alpha=32).attach(loaded.model)
         trained = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
-        self.optimizer = AdamW(lr=2e-4).build(trained)
+        self.optimizer = AdamW(lr=lr).build(trained)
         self.objective = CausalObjective(self.model)
         self.losses: list[float] = []
         self.seconds = 0.0
@@ -105,6 +105,7 @@ def main() -> None:
     parser.add_argument("--model", default="embedded:smollm2-135m")
     parser.add_argument("--tokens", type=int, default=4096, help="of a document; a group is a quarter")
     parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--lr", type=float, default=2e-4, help="learning rate of both sides")
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--json", action="store_true", help="print the JSON that is written to benches/results")
     parser.add_argument("--out", type=Path, help="another file than benches/results/s2_curve.json")
@@ -112,7 +113,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     batches = documents(options.model, options.text, options.tokens, options.steps + HELD_OUT)
     group = 2 * -(-options.tokens // 8)
-    sides = {"full": Side(options.model, "auto", None), "s2": Side(options.model, "s2", group)}
+    sides = {"full": Side(options.model, "auto", None, options.lr), "s2": Side(options.model, "s2", group, options.lr)}
     held_out, start = batches[:HELD_OUT], time.monotonic()
     before = sides["full"].score(held_out)
     tell = (lambda text: None) if options.json else partial(print, flush=True)
@@ -132,6 +133,7 @@ def main() -> None:
         "model": options.model.rsplit("/", 1)[-1],
         "tokens": options.tokens,
         "group": group,
+        "lr": options.lr,
         "steps": steps,
         "threads": torch.get_num_threads(),
         "last_ten_losses": {name: round(loss, 4) for name, loss in last.items()},
