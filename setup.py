@@ -44,6 +44,10 @@ TIER_FLAGS = {
     "s2_generic": ["-ffp-contract=fast"],
     "s2_avx2": ["-mavx2", "-mfma", "-mf16c", "-ffp-contract=fast"],
     "s2_avx512": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mfma", "-mf16c", "-ffp-contract=fast"],
+    # Sums over a depth, which have no bits to keep: a product and a sum may be one instruction.
+    "product_generic": ["-ffp-contract=fast", "-Wno-psabi"],
+    "product_avx2": ["-mavx2", "-mf16c", "-mfma", "-ffp-contract=fast", "-Wno-psabi"],
+    "product_avx512": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mf16c", "-mfma", "-ffp-contract=fast", "-Wno-psabi"],
 }
 CUDA_TARGETS = ["80", "86", "89", "90a", "100f", "120"]
 CUDA_PTX = "80"  # what later and unlisted GPUs compile from
@@ -121,7 +125,7 @@ def _plan(cxx: str, torch: Path) -> dict[str, Step]:
         return Step([cxx, "-shared", "-o", "{out}", "{in}", *flags], [], suffix, salt, objects)
 
     names = ["generic"] + (["avx2", "avx512"] if platform.machine() in ("x86_64", "AMD64") else [])
-    tiers = [f"{family}_{name}" for family in ("nf4", "s2") for name in names]
+    tiers = [f"{family}_{name}" for family in ("nf4", "product", "s2") for name in names]
     cpu = [compiled(f"cpu/{tier}.cpp", *TIER_FLAGS.get(tier, ())) for tier in tiers] + [compiled("cpu/dispatch.cpp")]
     link_torch = [f"-L{torch / 'lib'}", "-ltorch_cpu", "-lc10"]
     plan = {
@@ -130,6 +134,7 @@ def _plan(cxx: str, torch: Path) -> dict[str, Step]:
                 *cpu,
                 compiled("ops/nf4_cpu.cpp", *stable, _define({**info, "tiers": tiers})),
                 compiled("ops/s2_cpu.cpp", *stable),
+                compiled("ops/product_cpu.cpp", *stable),
             ],
             link_torch,
         )

@@ -66,6 +66,19 @@ const FastftS2Cpu* fastft_s2_cpu() {
   return &fastft::kS2Generic;
 }
 
+const FastftProductCpu* fastft_product_cpu() {
+#if defined(__x86_64__)
+  const FastftNf4Cpu* tier = fastft_nf4_cpu();
+  if (tier == &fastft::kNf4Avx512) {
+    return &fastft::kProductAvx512;
+  }
+  if (tier == &fastft::kNf4Avx2) {
+    return &fastft::kProductAvx2;
+  }
+#endif
+  return &fastft::kProductGeneric;
+}
+
 int fastft_nf4_select(const char* wanted) {
   if (*wanted == '\0') {
     chosen().store(best(), std::memory_order_release);

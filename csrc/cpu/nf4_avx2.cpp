@@ -144,17 +144,21 @@ void store32(const Indices& indices, __m128i low_bytes, __m128i high_bytes, uint
   }
 }
 
-void dequantize(const FastftNf4* weights, int64_t first, int64_t last, FastftType type, void* out) {
+void dequantize(const FastftNf4* weights, int64_t from, int64_t to, FastftType type, void* out) {
   float wide[16];
   uint16_t narrow[16];
-  for (int64_t block = first; block < last; ++block) {
-    const int64_t start = block * weights->blocksize;
-    const int64_t stop = std::min(start + weights->blocksize, weights->count);
-    const int64_t whole = start + (stop - start) / 32 * 32;
+  for (int64_t next = from; next < to;) {
+    const int64_t block = next / weights->blocksize;
+    const int64_t stop = std::min((block + 1) * weights->blocksize, to);
+    const int64_t start = next;
+    next = stop;
+    const int64_t even = std::min(start + start % 2, stop);  // a byte holds two
+    const int64_t whole = even + (stop - even) / 32 * 32;
     block_table(block_scale(*weights, block), type, wide, narrow);
+    dequantize_rest(weights->packed, wide, narrow, type, start, even, from, out);
     if (type == kFastftF32) {
-      for (int64_t at = start; at < whole; at += 32) {
-        store32(Indices(weights->packed + at / 2), wide, static_cast<float*>(out) + at);
+      for (int64_t at = even; at < whole; at += 32) {
+        store32(Indices(weights->packed + at / 2), wide, static_cast<float*>(out) + (at - from));
       }
     } else {
       const __m128i split = _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
@@ -163,11 +167,11 @@ void dequantize(const FastftNf4* weights, int64_t first, int64_t last, FastftTyp
           _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(narrow + 8)), split);
       const __m128i low_bytes = _mm_unpacklo_epi64(left, right);
       const __m128i high_bytes = _mm_unpackhi_epi64(left, right);
-      for (int64_t at = start; at < whole; at += 32) {
-        store32(Indices(weights->packed + at / 2), low_bytes, high_bytes, static_cast<uint16_t*>(out) + at);
+      for (int64_t at = even; at < whole; at += 32) {
+        store32(Indices(weights->packed + at / 2), low_bytes, high_bytes, static_cast<uint16_t*>(out) + (at - from));
       }
     }
-    dequantize_rest(weights->packed, wide, narrow, type, whole, stop, out);
+    dequantize_rest(weights->packed, wide, narrow, type, whole, stop, from, out);
   }
 }
 

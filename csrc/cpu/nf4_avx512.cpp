@@ -102,29 +102,33 @@ __m512i indices16(const uint8_t* packed) {
   return _mm512_cvtepu8_epi32(_mm_unpacklo_epi8(high, _mm_and_si128(bytes, mask)));
 }
 
-void dequantize(const FastftNf4* weights, int64_t first, int64_t last, FastftType type, void* out) {
+void dequantize(const FastftNf4* weights, int64_t from, int64_t to, FastftType type, void* out) {
   alignas(64) float wide[16];
   alignas(32) uint16_t narrow[16];
-  for (int64_t block = first; block < last; ++block) {
-    const int64_t start = block * weights->blocksize;
-    const int64_t stop = std::min(start + weights->blocksize, weights->count);
-    const int64_t whole = start + (stop - start) / 16 * 16;
+  for (int64_t next = from; next < to;) {
+    const int64_t block = next / weights->blocksize;
+    const int64_t stop = std::min((block + 1) * weights->blocksize, to);
+    const int64_t start = next;
+    next = stop;
+    const int64_t even = std::min(start + start % 2, stop);  // a byte holds two
+    const int64_t whole = even + (stop - even) / 16 * 16;
     block_table(block_scale(*weights, block), type, wide, narrow);
+    dequantize_rest(weights->packed, wide, narrow, type, start, even, from, out);
     if (type == kFastftF32) {
       const __m512 table = _mm512_load_ps(wide);
-      for (int64_t at = start; at < whole; at += 16) {
+      for (int64_t at = even; at < whole; at += 16) {
         const __m512 values = _mm512_permutexvar_ps(indices16(weights->packed + at / 2), table);
-        _mm512_storeu_ps(static_cast<float*>(out) + at, values);
+        _mm512_storeu_ps(static_cast<float*>(out) + (at - from), values);
       }
     } else {
       const __m256i table = _mm256_load_si256(reinterpret_cast<const __m256i*>(narrow));
-      for (int64_t at = start; at < whole; at += 16) {
+      for (int64_t at = even; at < whole; at += 16) {
         const __m256i index = _mm512_cvtepi32_epi16(indices16(weights->packed + at / 2));
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(static_cast<uint16_t*>(out) + at),
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(static_cast<uint16_t*>(out) + (at - from)),
                             _mm256_permutexvar_epi16(index, table));
       }
     }
-    dequantize_rest(weights->packed, wide, narrow, type, whole, stop, out);
+    dequantize_rest(weights->packed, wide, narrow, type, whole, stop, from, out);
   }
 }
 

@@ -70,16 +70,16 @@ inline void zero_block(int64_t start, int64_t stop, uint8_t* packed) {
   }
 }
 
-// Values of the weights [start, stop) of one block, one byte at a time.
+// Values of the weights [start, stop) of one block, one at a time; weight `from` goes to `out`.
 inline void dequantize_rest(const uint8_t* packed, const float* wide, const uint16_t* narrow, FastftType type,
-                            int64_t start, int64_t stop, void* out) {
+                            int64_t start, int64_t stop, int64_t from, void* out) {
   for (int64_t at = start; at < stop; ++at) {
     const uint8_t byte = packed[at / 2];
     const int index = at % 2 == 0 ? byte >> 4 : byte & 15;
     if (type == kFastftF32) {
-      static_cast<float*>(out)[at] = wide[index];
+      static_cast<float*>(out)[at - from] = wide[index];
     } else {
-      static_cast<uint16_t*>(out)[at] = narrow[index];
+      static_cast<uint16_t*>(out)[at - from] = narrow[index];
     }
   }
 }

@@ -25,14 +25,16 @@ void quantize(const void* weights, FastftType type, int64_t count, int64_t block
   }
 }
 
-void dequantize(const FastftNf4* weights, int64_t first, int64_t last, FastftType type, void* out) {
+void dequantize(const FastftNf4* weights, int64_t from, int64_t to, FastftType type, void* out) {
   float wide[16];
   uint16_t narrow[16];
-  for (int64_t block = first; block < last; ++block) {
-    const int64_t start = block * weights->blocksize;
-    const int64_t stop = std::min(start + weights->blocksize, weights->count);
+  for (int64_t next = from; next < to;) {
+    const int64_t block = next / weights->blocksize;
+    const int64_t stop = std::min((block + 1) * weights->blocksize, to);
+    const int64_t start = next;
+    next = stop;
     block_table(block_scale(*weights, block), type, wide, narrow);
-    dequantize_rest(weights->packed, wide, narrow, type, start, stop, out);
+    dequantize_rest(weights->packed, wide, narrow, type, start, stop, from, out);
   }
 }
 

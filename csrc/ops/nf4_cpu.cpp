@@ -54,12 +54,16 @@ Tensor dequantize(Tensor packed, Tensor absmax, std::optional<Tensor> nested, st
   Tensor out = torch::stable::new_empty(packed, {count}, dtype);
   const FastftNf4 weights = held.pointers();
   const FastftType type = fastft::type_of(dtype);
-  void* to = out.mutable_data_ptr();
+  auto* to = static_cast<char*>(out.mutable_data_ptr());
+  const int64_t width = type == kFastftF32 ? 4 : 2;
   const int64_t blocks = (count + blocksize - 1) / blocksize;
   const FastftNf4Cpu* cpu = fastft_nf4_cpu();
-  torch::stable::parallel_for(
-      0, blocks, std::max<int64_t>(1, kGrain / blocksize),
-      [&](int64_t first, int64_t last) { cpu->dequantize(&weights, first, last, type, to); });
+  torch::stable::parallel_for(0, blocks, std::max<int64_t>(1, kGrain / blocksize),
+                              [&](int64_t first, int64_t last) {
+                                const int64_t from = first * blocksize;
+                                cpu->dequantize(&weights, from, std::min(last * blocksize, count), type,
+                                                to + from * width);
+                              });
   return out;
 }
 

@@ -44,7 +44,7 @@ Floats dequantize(const Bytes& packed, const Floats& absmax, int64_t count, int6
   }
   Floats out(count);
   const FastftNf4 weights = {packed.data(), absmax.data(), nullptr, nullptr, count, blocksize};
-  fastft_nf4_cpu()->dequantize(&weights, 0, blocks, kFastftF32, out.mutable_data());
+  fastft_nf4_cpu()->dequantize(&weights, 0, count, kFastftF32, out.mutable_data());
   return out;
 }
 

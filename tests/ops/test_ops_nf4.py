@@ -69,6 +69,15 @@ def test_every_tier_gives_the_bytes_of_the_definition(
 
 
 @pytest.mark.parametrize("dtype", definition.DTYPES, ids=str)
+def test_a_tier_decodes_any_stretch_of_weights(tier, dtype: torch.dtype) -> None:
+    """What a product asks of it: from an odd weight to an odd weight, across blocks."""
+    x = torch.eye(97, 97, dtype=torch.float32)
+    q = nf4_quantize(random_weight(33 * 97, torch.float32, 7).view(33, 97).to(dtype), blocksize=32)
+    got = torch.ops.fastft.nf4_matmul_small(x, [q.packed, q.absmax, q.nested, q.offset], 32, 33, None)
+    assert torch.equal(got.t(), nf4_dequantize(q, torch.float32))
+
+
+@pytest.mark.parametrize("dtype", definition.DTYPES, ids=str)
 def test_every_tier_decodes_nested_scales_as_the_definition(tier, poisoned, dtype: torch.dtype) -> None:
     q = nf4_quantize(random_weight(64 * 700 + 5, torch.float32, 1))
     assert q.nested is not None
@@ -168,6 +177,21 @@ def test_a_state_dict_round_trips(double_quant: bool) -> None:
     assert again.shape == (33, 70)
     assert again.dtype == torch.bfloat16
     assert torch.equal(nf4_dequantize(again), nf4_dequantize(q))
+
+
+@pytest.mark.parametrize("storage", [torch.bfloat16, torch.float32, torch.uint8], ids=str)
+def test_packed_bytes_are_read_from_any_storage_type(storage: torch.dtype) -> None:
+    q = nf4_quantize(torch.randn(16, 64, generator=torch.Generator().manual_seed(0)))
+    tensors = q.state_dict()
+    again = NF4Weight.from_state_dict({**tensors, "": tensors[""].view(-1).view(storage)[:, None]})
+    assert torch.equal(again.packed, q.packed)
+
+
+def test_a_state_dict_whose_parts_do_not_fit_is_refused() -> None:
+    tensors = nf4_quantize(torch.ones(64, 64)).state_dict()
+    for key in ("", "absmax", "nested_absmax"):
+        with pytest.raises(ModelError, match=r"of shape \(64, 64\) has 2048 bytes and 64 scales"):
+            NF4Weight.from_state_dict({**tensors, key: torch.cat([tensors[key], tensors[key]])})
 
 
 def test_a_state_dict_of_another_code_is_refused() -> None:

@@ -101,6 +101,15 @@ def test_we_read_what_bitsandbytes_writes(bnb, dtype: torch.dtype, double_quant:
         assert expected is None or torch.equal(got, expected)
 
 
+@pytest.mark.parametrize("storage", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+def test_we_read_what_bitsandbytes_stores_as_other_types(bnb, storage: torch.dtype) -> None:
+    w = torch.randn(128, 64, generator=torch.Generator().manual_seed(8))
+    packed, state = bnb.quantize_4bit(w, quant_type="nf4", compress_statistics=True, quant_storage=storage)
+    assert packed.dtype == storage
+    ours = NF4Weight.from_state_dict({"": packed, **state.as_dict(packed=True)})
+    assert torch.equal(nf4_dequantize(ours), bnb.dequantize_4bit(packed, state))
+
+
 def test_the_dynamic_map_is_that_of_bitsandbytes(bnb) -> None:
     assert torch.equal(dynamic_map(), bnb.create_dynamic_map())
 

@@ -26,18 +26,61 @@ struct FastftNf4 {
   int64_t blocksize;
 };
 
-// CPU: work on the blocks [first, last) of a tensor, so the caller decides the threads.
+// CPU: work on a part of a tensor, so the caller decides the threads. `quantize` takes the blocks
+// [first, last), `dequantize` the weights [from, to), of which the first goes to `out`.
 struct FastftNf4Cpu {
   const char* tier;
   void (*quantize)(const void* weights, enum FastftType type, int64_t count, int64_t blocksize, int64_t first,
                    int64_t last, uint8_t* packed, float* absmax);
-  void (*dequantize)(const struct FastftNf4* weights, int64_t first, int64_t last, enum FastftType type,
+  void (*dequantize)(const struct FastftNf4* weights, int64_t from, int64_t to, enum FastftType type,
                      void* out);
+};
+
+// A matrix that is read: element (i, k) is number i * row + k * column of `data`, or of the NF4 weights
+// where `nf4` is there. One of `row` and `column` is 1.
+struct FastftMatrix {
+  const void* data;
+  const struct FastftNf4* nf4;
+  enum FastftType type;
+  int64_t row;
+  int64_t column;
+};
+
+// left (rows x depth) times the transpose of factor * right (columns x depth).
+struct FastftSummand {
+  struct FastftMatrix left;
+  struct FastftMatrix right;
+  int64_t depth;
+  float factor;
+};
+
+// out = sum of the summands + bias; row i of `out` starts at i * stride, bias is null or float[columns].
+struct FastftProduct {
+  const struct FastftSummand* summands;
+  int64_t count;
+  const float* bias;
+  int64_t rows;
+  int64_t columns;
+  void* out;
+  enum FastftType type;
+  int64_t stride;
+};
+
+// CPU: the part of a product in the given rows and columns, where `first_column` is a multiple of
+// `lanes`. The bits of an element depend neither on the part that it is computed in, nor on others.
+struct FastftProductCpu {
+  const char* tier;
+  int64_t lanes;
+  void (*part)(const struct FastftProduct* product, int64_t first_row, int64_t last_row, int64_t first_column,
+               int64_t last_column);
+  // The same for few rows, one summand and NF4 weights whose rows lie one after another (`column` 1).
+  void (*small)(const struct FastftProduct* product, int64_t first_column, int64_t last_column);
 };
 
 // The kernels in use. `fastft_nf4_select` takes `generic`, `avx2`, `avx512`, or an empty string for
 // the best that this CPU has; it returns 0, or 1 when the tier is unknown or this CPU lacks it.
 FASTFT_API const struct FastftNf4Cpu* fastft_nf4_cpu(void);
+FASTFT_API const struct FastftProductCpu* fastft_product_cpu(void);
 FASTFT_API int fastft_nf4_select(const char* tier);
 FASTFT_API int fastft_cpu_has(const char* tier);
 

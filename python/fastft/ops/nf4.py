@@ -111,7 +111,8 @@ class NF4Weight:
         """
         try:
             state = json.loads(bytes(tensors["quant_state.bitsandbytes__nf4"].tolist()))
-            packed = tensors[""].contiguous().view(torch.uint8)
+            # Other storage types (bitsandbytes' `quant_storage`) are views of the same bytes.
+            packed = tensors[""].contiguous().view(-1).view(torch.uint8)[:, None]
             nested = offset = None
             _same_map(tensors["quant_map"], codes(packed.device), "quant_map")
             if "nested_absmax" in tensors:
@@ -121,7 +122,7 @@ class NF4Weight:
                 nested = tensors["nested_absmax"].float()
                 offset = torch.tensor(state["nested_offset"], dtype=torch.float32, device=packed.device)
             return cls(
-                packed=packed,
+                packed=_fitting(packed, state, tensors["absmax"], nested),
                 absmax=tensors["absmax"] if nested is not None else tensors["absmax"].float(),
                 nested=nested,
                 offset=offset,
@@ -170,8 +171,23 @@ def nf4_dequantize(q: NF4Weight, dtype: torch.dtype | None = None) -> Tensor:
     dtype = dtype or q.dtype
     if dtype not in DTYPES:
         raise ValueError(f"nf4 is for float32, bfloat16 and float16, not {dtype}")
-    flat: Tensor = _dequantize(q.packed, q.absmax, q.nested, q.offset, math.prod(q.shape), q.blocksize, dtype)
-    return flat.view(q.shape)
+    return dequantize_parts(q.packed, q.absmax, q.nested, q.offset, math.prod(q.shape), q.blocksize, dtype).view(
+        q.shape
+    )
+
+
+def dequantize_parts(
+    packed: Tensor,
+    absmax: Tensor,
+    nested: Tensor | None,
+    offset: Tensor | None,
+    count: int,
+    blocksize: int,
+    dtype: torch.dtype,
+) -> Tensor:
+    """The `count` weights of what an `NF4Weight` holds, flat; for ops, which take tensors only."""
+    flat: Tensor = _dequantize(packed, absmax, nested, offset, count, blocksize, dtype)
+    return flat
 
 
 def codes(device: torch.device | str = "cpu") -> Tensor:
@@ -196,6 +212,23 @@ def dynamic_map(device: torch.device | str = "cpu") -> Tensor:
         middles = 10 ** (exponent - 6) * ((bounds[:-1] + bounds[1:]) / 2)
         values += [*middles.tolist(), *(-middles).tolist()]
     return torch.tensor(sorted(values), dtype=torch.float32, device=device)
+
+
+def _fitting(packed: Tensor, state: Mapping[str, Any], absmax: Tensor, nested: Tensor | None) -> Tensor:
+    """The packed bytes, when there are as many of them and of the scales as the shape asks for."""
+    if state["quant_type"] != "nf4" or state["blocksize"] not in BLOCKSIZES:
+        raise ModelError(f"an NF4 weight is not `{state['quant_type']}` with blocks of {state['blocksize']}")
+    count = math.prod(state["shape"])
+    blocks = -(-count // state["blocksize"])
+    wanted = ((count + 1) // 2, blocks, None if nested is None else -(-blocks // NESTED_BLOCKSIZE))
+    found = (packed.numel(), absmax.numel(), None if nested is None else nested.numel())
+    if found != wanted:
+        raise ModelError(
+            f"an NF4 weight of shape {tuple(state['shape'])} has {wanted[0]} bytes and {wanted[1]} scales, "
+            f"not {found[0]} and {found[1]}",
+            hint="the file is damaged, or its keys belong to different weights",
+        )
+    return packed
 
 
 def _same_map(found: Tensor, ours: Tensor, name: str) -> None:

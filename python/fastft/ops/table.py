@@ -9,12 +9,24 @@ import torch
 
 from fastft.ops._load import LIBRARIES, Library, cpu_tier
 
-KERNELS = ("nf4_quantize", "nf4_quantize_scales", "nf4_dequantize", "s2_attention", "s2_attention_backward")
+KERNELS = (
+    "nf4_quantize",
+    "nf4_quantize_scales",
+    "nf4_dequantize",
+    "nf4_matmul_small",
+    "lora_down",
+    "lora_bwd_dy",
+    "lora_bwd_x",
+    "frozen_linear",
+    "frozen_linear_bwd",
+    "s2_attention",
+    "s2_attention_backward",
+)
 """Ops with kernels of our own."""
 VARLEN = ("s2_attention", "s2_attention_backward")
 """Those for which, in half precision, torch's `varlen_attn` serves on CUDA."""
 COMPOSITES = ("linear_cross_entropy", "lora_linear")
-"""Ops made of torch's matrix products, the same on every device."""
+"""Ops made of others, or of torch's matrix products, the same on every device."""
 
 
 @dataclass(frozen=True)
