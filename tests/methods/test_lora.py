@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import warnings
+from collections import Counter
 
 import pytest
 import tiny
 import torch
 from peft import LoraConfig, get_peft_model
 from pydantic import ValidationError
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastft.core.errors import ModelError
 from fastft.methods._fused_lora import FusedLinear
@@ -115,3 +118,83 @@ def test_the_adapter_can_be_switched_off():
 def test_the_output_head_is_refused_by_its_name():
     with pytest.raises(ModelError, match="`lm_head` is the output head"):
         LoRA(rank=4, targets=["q_proj", "lm_head"]).attach(tiny.model())
+
+
+class Calls(TorchDispatchMode):
+    """How often each op of ours ran."""
+
+    def __init__(self):
+        super().__init__()
+        self.counts = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.counts[func.name()] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_layers_that_share_their_input_are_computed_together_and_give_the_same():
+    model = LoRA(rank=4).attach(tiny.model())
+    randomise(model)
+    ids = torch.tensor([tiny.documents([20])[0][0]])
+    results = []
+    for groups in (True, False):
+        for layer in fused(model):
+            layer.group = layer.group if groups else None
+        with Calls() as calls:
+            logits = model(input_ids=ids).logits
+        # two layers of (q, k, v), o, (gate, up), down
+        assert calls.counts["fastft::lora_linear"] == (2 * 4 if groups else 2 * 7)
+        gradients = torch.autograd.grad(logits.square().mean(), [p for p in model.parameters() if p.requires_grad])
+        results.append((logits.detach(), gradients))
+    assert torch.equal(results[0][0], results[1][0])
+    for left, right in zip(results[0][1], results[1][1], strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-7)
+
+
+def test_layers_that_turn_out_not_to_share_their_input_are_computed_alone():
+    model = LoRA(rank=4).attach(tiny.model())
+    attention = model.get_base_model().model.layers[0].self_attn
+    xs = [torch.randn(3, 64) for _ in range(12)]
+    wanted = [attention.q_proj.base_layer(x) for x in xs]
+    with Calls() as calls:
+        for x, y in zip(xs, wanted, strict=True):
+            torch.testing.assert_close(attention.q_proj(x), y)  # B is 0
+    assert attention.q_proj.group.x is None or len(attention.q_proj.group.waiting) == 2
+    assert calls.counts["fastft::lora_linear"] == 12
+    # After a few that nobody asked for, the others are no longer computed.
+    assert attention.q_proj.group.misses < 7
+    assert not attention.q_proj.group.waiting
+
+
+def test_an_input_that_was_changed_in_place_is_another():
+    model = LoRA(rank=4).attach(tiny.model())
+    attention = model.get_base_model().model.layers[0].self_attn
+    x = torch.randn(3, 64)
+    attention.q_proj(x)
+    x.mul_(2.0)
+    torch.testing.assert_close(attention.k_proj(x), attention.k_proj.base_layer(x))
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_dora_trains_magnitudes_and_computes_what_peft_computes(dropout):
+    base = tiny.model("qwen2")
+    config = LoraConfig(r=4, lora_alpha=32, lora_dropout=dropout, target_modules="all-linear", use_dora=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft's own
+        plain = get_peft_model(copy.deepcopy(base), config)
+    ours = LoRA(rank=4, dora=True, dropout=dropout).attach(base)
+    assert sum("magnitude" in name for name, p in ours.named_parameters() if p.requires_grad) == 2 * 7
+    randomise(ours)
+    plain.load_state_dict(ours.state_dict(), strict=False)
+    ids = torch.tensor([tiny.documents([20])[0][0]])
+    results = []
+    for model in (ours, plain):
+        torch.manual_seed(3)
+        logits = model.train()(input_ids=ids).logits
+        trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        grads = torch.autograd.grad(logits.square().mean(), list(trained.values()))
+        results.append((logits, dict(zip(trained, grads, strict=True))))
+    torch.testing.assert_close(results[0][0], results[1][0], atol=1e-4, rtol=1e-4)
+    assert results[0][1].keys() == results[1][1].keys()
+    for name, gradient in results[0][1].items():
+        torch.testing.assert_close(gradient, results[1][1][name], atol=1e-5, rtol=2e-3, msg=name)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers.utils.quantization_config import QuantizationConfigMixin
 
     from fastft.config.schema import RunConfig
 
@@ -49,6 +50,10 @@ class Quantizer(Member):
     def quantize(self, model: PreTrainedModel) -> PreTrainedModel:
         """Replace the weights of the linear layers, in place; the head and embeddings stay."""
         raise NotImplementedError
+
+    def while_reading(self) -> QuantizationConfigMixin | None:
+        """What transformers' `from_pretrained` takes to do so while it reads; None: only afterwards."""
+        return None
 
 
 class Method(Member):

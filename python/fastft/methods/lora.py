@@ -3,7 +3,8 @@
     y = x W^T + (alpha / r) (x A^T) B^T,    A: (r, in), B: (out, r), B starts at 0
 
 Hu et al. 2021, https://arxiv.org/abs/2106.09685. `rslora` divides by sqrt(r) instead
-(Kalajdzievski 2023, https://arxiv.org/abs/2312.03732). The adapter is PEFT's, in PEFT's file
+(Kalajdzievski 2023, https://arxiv.org/abs/2312.03732). `dora` adds a trained length for each row of
+the adapted weight (Liu et al. 2024, https://arxiv.org/abs/2402.09353). The adapter is PEFT's, in PEFT's file
 format; its weights are held in float32 whatever the base is held in.
 """
 
@@ -46,6 +47,8 @@ class LoRA(Method, kind="lora"):
     """Names of the linear layers to adapt, or `all-linear`: every one but the output head."""
     rslora: bool = False
     """Scale by alpha / sqrt(rank)."""
+    dora: bool = False
+    """Train the lengths of the adapted weight's rows apart from their directions (DoRA)."""
 
     def attach(self, model: PreTrainedModel) -> nn.Module:
         """Wrap the model in a PEFT model whose adapter alone is trainable.
@@ -55,7 +58,7 @@ class LoRA(Method, kind="lora"):
         """
         from peft import LoraConfig, get_peft_model
 
-        from fastft.methods._fused_lora import fuse
+        from fastft.methods._fused_lora import fuse, group
 
         if self.targets != "all-linear":
             self._check_targets(model)
@@ -65,13 +68,16 @@ class LoRA(Method, kind="lora"):
             lora_dropout=self.dropout,
             target_modules=self.targets,
             use_rslora=self.rslora,
+            use_dora=self.dora,
             task_type="CAUSAL_LM",
         )
         fuse(config, model)
         with warnings.catch_warnings():
             # peft 0.21 asks transformers 5 by the old name; remove when peft has moved to the new one
             warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
-            return get_peft_model(model, config)
+            adapted = get_peft_model(model, config)
+        group(adapted)
+        return adapted
 
     def _check_targets(self, model: PreTrainedModel) -> None:
         """PEFT takes a list of which one name matches nothing; a typo must not train less in silence."""

@@ -14,6 +14,7 @@ from fastft.models.tokenizer import load_tokenizer
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers.utils.quantization_config import QuantizationConfigMixin
 
     from fastft.config.schema import ModelConfig
 
@@ -56,7 +57,9 @@ def load(
 
     folder = resolve(config.path, config.revision)
     tokenizer = load_tokenizer(folder, trust_remote_code=config.trust_remote_code)
-    model = read_model(folder, dtype=dtype, trust_remote_code=config.trust_remote_code)
+    quantizer = config.quantize
+    reading = None if quantizer is None else quantizer.while_reading()
+    model = read_model(folder, dtype=dtype, trust_remote_code=config.trust_remote_code, quantization=reading)
     # PEFT writes this into the adapter as its base: the path the user gave finds the model again, the cache's may not.
     model.name_or_path = config.path
     rows = attention.embeddings(model).num_embeddings
@@ -66,8 +69,8 @@ def load(
             hint="tokenizer and model do not belong together",
             code="model.tokenizer-mismatch",
         )
-    if config.quantize is not None:
-        model = config.quantize.quantize(model)
+    if quantizer is not None and reading is None:
+        model = quantizer.quantize(model)
     nn.Module.to(model, device)  # transformers' own `to` is not typed
     chosen = attention.choose(model, config.attention, packed=packed, s2_group=s2_group)
     if config.recompute == "full":
@@ -77,8 +80,14 @@ def load(
     return Loaded(model, tokenizer, folder, chosen)
 
 
-def read_model(folder: Path, *, dtype: torch.dtype, trust_remote_code: bool = False) -> PreTrainedModel:
-    """The causal language model in a folder, on the CPU.
+def read_model(
+    folder: Path,
+    *,
+    dtype: torch.dtype,
+    trust_remote_code: bool = False,
+    quantization: QuantizationConfigMixin | None = None,
+) -> PreTrainedModel:
+    """The causal language model in a folder, on the CPU; `quantization` is what a quantizer's `while_reading` gave.
 
     Raises:
         ModelError: when the folder does not hold one.
@@ -91,7 +100,12 @@ def read_model(folder: Path, *, dtype: torch.dtype, trust_remote_code: bool = Fa
 
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, trust_remote_code=trust_remote_code, use_safetensors=True, attn_implementation=None
+            folder,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+            use_safetensors=True,
+            attn_implementation=None,
+            quantization_config=quantization,
         )
     except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
         text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,9 +1,9 @@
 """A frozen linear layer whose weight is held in NF4.
 
-    y = x W'^T + b        dx = dy W'        W' = the weight, dequantized to the dtype of x
+    y = x W'^T + b        dx = dy W'        W' = the weight, dequantized
 
-W' lives for the product only: the backward pass dequantizes again, so nothing but the packed form
-is saved. The weight and the bias receive no gradient.
+W' lives for the product only, as a whole or strip by strip (`ops/frozen_linear.py`): the backward pass decodes
+again, so nothing but the packed form is saved. The weight and the bias receive no gradient.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from fastft.core.errors import UnsupportedError
-from fastft.ops import NF4Weight, nf4_dequantize, nf4_quantize
+from fastft.ops import NF4Weight, nf4_matmul_small, nf4_quantize
+from fastft.ops.frozen_linear import frozen_linear, frozen_linear_bwd, parts_of
+from fastft.ops.nf4_matmul_small import LIMIT
 
 _STATISTICS = ("absmax", "nested", "offset")
 
@@ -36,7 +38,11 @@ class NF4Linear(nn.Linear):
         nn.Module.__init__(self)  # nn.Linear's own would allocate the full weight
         self.out_features, self.in_features = weight.shape
         self.weight = nn.Parameter(weight.packed, requires_grad=False)
-        self.register_parameter("bias", None if bias is None else nn.Parameter(bias.detach(), requires_grad=False))
+        # A parameter stays the same one: a loader may have marked it.
+        kept = bias if bias is None or isinstance(bias, nn.Parameter) else nn.Parameter(bias)
+        self.register_parameter("bias", kept)
+        if kept is not None:
+            kept.requires_grad_(False)
         self.blocksize = weight.blocksize
         self.dtype = weight.dtype
         for name in _STATISTICS:
@@ -63,8 +69,9 @@ class NF4Linear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002, the name that nn.Linear gives it
         """Apply the layer: (..., in) to (..., out), in the dtype of the input."""
-        bias = None if self.bias is None else self.bias.to(input.dtype)
-        result: Tensor = _Product.apply(input, self.quantized(), bias)  # type: ignore[no-untyped-call]
+        if not (torch.is_grad_enabled() and input.requires_grad) and input.numel() <= LIMIT * self.in_features:
+            return nf4_matmul_small(input, self.quantized(), bias=self.bias)
+        result: Tensor = _Product.apply(input, self.quantized(), self.bias)  # type: ignore[no-untyped-call]
         return result
 
     def extra_repr(self) -> str:
@@ -119,10 +126,17 @@ def _belongs(key: str, own: str) -> bool:
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: NF4Weight, bias: Tensor | None) -> Tensor:
-        ctx.weight = weight
-        return torch.nn.functional.linear(x, nf4_dequantize(weight, x.dtype), bias)
+        ctx.weight, ctx.shape = weight, x.shape
+        rows, columns = weight.shape
+        x_MK = x.reshape(-1, columns)
+        s_M0, b_N0 = x.new_zeros((x_MK.shape[0], 0)), x.new_zeros((rows, 0))  # no low-rank term
+        return frozen_linear(x_MK, *parts_of([weight]), bias, s_M0, b_N0, 0.0).view(*x.shape[:-1], rows)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None]:
         (dy,) = grads
-        return dy @ nf4_dequantize(ctx.weight, dy.dtype) if ctx.needs_input_grad[0] else None, None, None
+        if not ctx.needs_input_grad[0]:
+            return None, None, None
+        dy_MN = dy.reshape(-1, dy.shape[-1])
+        ds_M0, a_0K = dy.new_zeros((dy_MN.shape[0], 0)), dy.new_zeros((0, ctx.weight.shape[1]))
+        return frozen_linear_bwd([dy_MN], *parts_of([ctx.weight]), [ds_M0], [a_0K]).view(ctx.shape), None, None

@@ -1,7 +1,7 @@
 """NF4: hold the linear layers of the base in four bits, as QLoRA does.
 
-Each weight is dequantized when its layer runs, and again in the backward pass; only the packed
-form stays in memory, 4.13 bits a weight with `double_quant`. The codec is `fastft/ops/nf4.py`, bit
+Weights are quantized while they are read. Each is decoded when its layer runs, and again in the backward
+pass; only the packed form stays in memory, 4.13 bits a weight with `double_quant`. The codec is `fastft/ops/nf4.py`, bit
 for bit that of bitsandbytes. Dettmers et al. 2023, https://arxiv.org/abs/2305.14314.
 """
 
@@ -13,8 +13,11 @@ from fastft.config.kinds import Quantizer
 from fastft.core.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
     from transformers import PreTrainedModel
+    from transformers.utils.quantization_config import QuantizationConfigMixin
+
+    from fastft.models.quantizers._nf4_linear import NF4Linear
 
 
 class NF4(Quantizer, kind="nf4"):
@@ -31,8 +34,32 @@ class NF4(Quantizer, kind="nf4"):
         Raises:
             UnsupportedError: when the blocks hold weights that are no linear layers (fused experts, `Conv1D`).
         """
-        from fastft.models.quantizers._nf4_linear import NF4Linear
+        for name in self.layers(model):
+            linear = model.get_submodule(name)
+            model.set_submodule(name, self.packed(linear.get_parameter("weight").detach(), linear))
+        return model
 
+    def while_reading(self) -> QuantizationConfigMixin:
+        """What `from_pretrained` takes to quantize each weight as it comes from the file."""
+        from fastft.models.quantizers._nf4_stream import StreamConfig
+
+        return StreamConfig(self)
+
+    def packed(self, weight: Tensor, linear: nn.Module) -> NF4Linear:
+        """The layer that takes the place of `linear`, whose weight is given apart."""
+        from fastft.models.quantizers._nf4_linear import NF4Linear
+        from fastft.ops import nf4_quantize
+
+        q = nf4_quantize(weight, blocksize=self.blocksize, double_quant=self.double_quant)
+        bias = None if linear.bias is None else linear.get_parameter("bias")
+        return NF4Linear(q, bias).train(linear.training)
+
+    def layers(self, model: PreTrainedModel) -> list[str]:
+        """The names of the layers that are held in NF4.
+
+        Raises:
+            UnsupportedError: as `quantize`.
+        """
         linears, others = _weights_in_blocks(model)
         if others or not linears:
             example = f", for example `{others[0]}`" if others else ""
@@ -41,12 +68,7 @@ class NF4(Quantizer, kind="nf4"):
                 hint="leave `model.quantize` out for this model",
                 code="model.quantize-unsupported",
             )
-        for name in linears:
-            parent, _, child = name.rpartition(".")
-            owner = model.get_submodule(parent)
-            linear = owner.get_submodule(child)
-            setattr(owner, child, NF4Linear.of(linear, blocksize=self.blocksize, double_quant=self.double_quant))
-        return model
+        return linears
 
 
 def _weights_in_blocks(model: nn.Module) -> tuple[list[str], list[str]]:
