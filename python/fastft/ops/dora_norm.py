@@ -53,15 +53,16 @@ def dora_norm(w: Tensor | NF4Weight, a: Tensor, b: Tensor, scale: float, squares
             f"w (N, K), a (r, K), b (N, r) and squares (N,) do not fit together: "
             f"{tuple(w.shape)}, {tuple(a.shape)}, {tuple(b.shape)}, {tuple(squares.shape)}"
         )
-    base, blocksize = parts_of([w])
-    packed = isinstance(w, NF4Weight)
-    result = torch.float64 if not packed and w.dtype == torch.float64 else torch.float32
-    # Torch's product wants both sides alike; the kernel and the decoder read any type into float32.
-    narrow_a = a.to(result if packed or has_kernel(base[0]) else base[0].dtype)
-    nothing = narrow_a.new_zeros((a.shape[0], 0)), narrow_a.new_zeros((b.shape[0], 0))
-    aw_rN = frozen_linear(narrow_a, base, blocksize, None, *nothing, 0.0).double()
+    dense_w = None if isinstance(w, NF4Weight) else w
+    result = torch.float64 if dense_w is not None and w.dtype == torch.float64 else torch.float32
+    narrow_a = a.to(result)
+    if dense_w is None or has_kernel(dense_w):  # both read any type into float32
+        nothing = narrow_a.new_zeros((a.shape[0], 0)), narrow_a.new_zeros((b.shape[0], 0))
+        aw_rN = frozen_linear(narrow_a, *parts_of([w]), None, *nothing, 0.0)
+    else:
+        aw_rN = torch.cat([narrow_a @ rows.to(result).t() for rows in torch.split(dense_w, 1024)], dim=1)
     b_Nr, a_rK = b.double(), a.double()
-    cross = torch.linalg.vecdot(b_Nr, aw_rN.t())
+    cross = torch.linalg.vecdot(b_Nr, aw_rN.double().t())
     inner = torch.linalg.vecdot(b_Nr @ (a_rK @ a_rK.t()), b_Nr)
     norms: Tensor = (squares + 2 * scale * cross + scale * scale * inner).clamp_min(0).sqrt().to(result)
     return norms
