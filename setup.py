@@ -37,18 +37,22 @@ CACHE = Path(os.environ.get("FASTFT_BUILD_CACHE") or Path.home() / ".cache" / "f
 
 TORCH_TARGET = "0x020b000000000000"  # the stable ABI of torch 2.11
 CXX_FLAGS = ["-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra", "-DNDEBUG"]
-TIER_FLAGS = {
-    "nf4_avx2": ["-mavx2", "-mf16c"],
-    # gcc 12 warns of its own headers here.
-    "nf4_avx512": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-Wno-maybe-uninitialized"],
-    "s2_generic": ["-ffp-contract=fast"],
-    "s2_avx2": ["-mavx2", "-mfma", "-mf16c", "-ffp-contract=fast"],
-    "s2_avx512": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mfma", "-mf16c", "-ffp-contract=fast"],
-    # Sums over a depth, which have no bits to keep: a product and a sum may be one instruction.
-    "product_generic": ["-ffp-contract=fast", "-Wno-psabi"],
-    "product_avx2": ["-mavx2", "-mf16c", "-mfma", "-ffp-contract=fast", "-Wno-psabi"],
-    "product_avx512": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mf16c", "-mfma", "-ffp-contract=fast", "-Wno-psabi"],
+# A kind of CPU kernels is csrc/cpu/KIND_TIER.cpp for every tier.
+CPU_KINDS = {
+    "nf4": [],  # every rounding counts
+    # Sums have no bits to keep: a product and a sum may be one instruction.
+    "s2": ["-ffp-contract=fast"],
+    "product": ["-ffp-contract=fast", "-Wno-psabi"],
+    # Without the next two gcc makes no vectors of what compares or takes roots, without the last slow ones.
+    "pointwise": ["-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-thread-jumps"],
 }
+CPU_TIERS = {"generic": []}
+if platform.machine() in ("x86_64", "AMD64"):
+    CPU_TIERS |= {
+        "avx2": ["-mavx2", "-mf16c", "-mfma"],
+        # gcc 12 warns of its own headers here.
+        "avx512": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mf16c", "-mfma", "-Wno-maybe-uninitialized"],
+    }
 CUDA_TARGETS = ["80", "86", "89", "90a", "100f", "120"]
 CUDA_PTX = "80"  # what later and unlisted GPUs compile from
 
@@ -124,19 +128,17 @@ def _plan(cxx: str, torch: Path) -> dict[str, Step]:
     def linked(objects: list[Step], flags: list[str], suffix: str = ".so") -> Step:
         return Step([cxx, "-shared", "-o", "{out}", "{in}", *flags], [], suffix, salt, objects)
 
-    names = ["generic"] + (["avx2", "avx512"] if platform.machine() in ("x86_64", "AMD64") else [])
-    tiers = [f"{family}_{name}" for family in ("nf4", "product", "s2") for name in names]
-    cpu = [compiled(f"cpu/{tier}.cpp", *TIER_FLAGS.get(tier, ())) for tier in tiers] + [compiled("cpu/dispatch.cpp")]
+    cpu = [
+        compiled(f"cpu/{kind}_{tier}.cpp", *CPU_KINDS[kind], *CPU_TIERS[tier])
+        for kind in CPU_KINDS
+        for tier in CPU_TIERS
+    ]
+    cpu.append(compiled("cpu/dispatch.cpp"))
     link_torch = [f"-L{torch / 'lib'}", "-ltorch_cpu", "-lc10"]
+    told = _define({**info, "tiers": list(CPU_TIERS)})
     plan = {
         "libfastft_cpu.so": linked(
-            [
-                *cpu,
-                compiled("ops/nf4_cpu.cpp", *stable, _define({**info, "tiers": tiers})),
-                compiled("ops/s2_cpu.cpp", *stable),
-                compiled("ops/product_cpu.cpp", *stable),
-            ],
-            link_torch,
+            [*cpu, *(compiled(f"ops/{kind}_cpu.cpp", *stable, told) for kind in CPU_KINDS)], link_torch
         )
     }
     pybind = importlib.util.find_spec("pybind11")
@@ -144,7 +146,7 @@ def _plan(cxx: str, torch: Path) -> dict[str, Step]:
         print("fastft: pybind11 is missing, `_native` is not built (pip install pybind11)", file=sys.stderr)
     else:
         include = [f"-isystem{Path(pybind.origin).parent / 'include'}", f"-isystem{sysconfig.get_path('include')}"]
-        module = compiled("pybind/native.cpp", *include, _define({**info, "tiers": tiers}))
+        module = compiled("pybind/native.cpp", *include, told)
         plan[f"_native{sysconfig.get_config_var('EXT_SUFFIX')}"] = linked([*cpu, module], [])
     nvcc = _nvcc()
     if nvcc is None:

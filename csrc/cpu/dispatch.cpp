@@ -6,27 +6,28 @@
 
 namespace {
 
-const FastftNf4Cpu* const kTiers[] = {
+const fastft::Tier kTiers[] = {
 #if defined(__x86_64__)
-    &fastft::kNf4Avx512,
-    &fastft::kNf4Avx2,
+    {&fastft::kNf4Avx512, &fastft::kS2Avx512, &fastft::kProductAvx512, &fastft::kPointwiseAvx512},
+    {&fastft::kNf4Avx2, &fastft::kS2Avx2, &fastft::kProductAvx2, &fastft::kPointwiseAvx2},
 #endif
-    &fastft::kNf4Generic,
+    {&fastft::kNf4Generic, &fastft::kS2Generic, &fastft::kProductGeneric, &fastft::kPointwiseGeneric},
 };
 
-const FastftNf4Cpu* best() {
-  for (const FastftNf4Cpu* tier : kTiers) {
-    if (fastft_cpu_has(tier->tier) != 0) {
-      return tier;
-    }
+const fastft::Tier* best() {
+  const fastft::Tier* tier = kTiers;
+  while (fastft_cpu_has(tier->nf4->tier) == 0) {  // it has the last
+    ++tier;
   }
-  return &fastft::kNf4Generic;
-}
-
-std::atomic<const FastftNf4Cpu*>& chosen() {
-  static std::atomic<const FastftNf4Cpu*> tier{best()};
   return tier;
 }
+
+std::atomic<const fastft::Tier*>& chosen() {
+  static std::atomic<const fastft::Tier*> tier{best()};
+  return tier;
+}
+
+const fastft::Tier& current() { return *chosen().load(std::memory_order_acquire); }
 
 }  // namespace
 
@@ -51,42 +52,19 @@ int fastft_cpu_has(const char* tier) {
   return 0;
 }
 
-const FastftNf4Cpu* fastft_nf4_cpu() { return chosen().load(std::memory_order_acquire); }
+const FastftNf4Cpu* fastft_nf4_cpu() { return current().nf4; }
+const FastftS2Cpu* fastft_s2_cpu() { return current().s2; }
+const FastftProductCpu* fastft_product_cpu() { return current().product; }
+const FastftPointwiseCpu* fastft_pointwise_cpu() { return current().pointwise; }
 
-const FastftS2Cpu* fastft_s2_cpu() {
-#if defined(__x86_64__)
-  const FastftNf4Cpu* tier = fastft_nf4_cpu();
-  if (tier == &fastft::kNf4Avx512) {
-    return &fastft::kS2Avx512;
-  }
-  if (tier == &fastft::kNf4Avx2) {
-    return &fastft::kS2Avx2;
-  }
-#endif
-  return &fastft::kS2Generic;
-}
-
-const FastftProductCpu* fastft_product_cpu() {
-#if defined(__x86_64__)
-  const FastftNf4Cpu* tier = fastft_nf4_cpu();
-  if (tier == &fastft::kNf4Avx512) {
-    return &fastft::kProductAvx512;
-  }
-  if (tier == &fastft::kNf4Avx2) {
-    return &fastft::kProductAvx2;
-  }
-#endif
-  return &fastft::kProductGeneric;
-}
-
-int fastft_nf4_select(const char* wanted) {
+int fastft_cpu_select(const char* wanted) {
   if (*wanted == '\0') {
     chosen().store(best(), std::memory_order_release);
     return 0;
   }
-  for (const FastftNf4Cpu* tier : kTiers) {
-    if (std::strcmp(tier->tier, wanted) == 0 && fastft_cpu_has(wanted) != 0) {
-      chosen().store(tier, std::memory_order_release);
+  for (const fastft::Tier& tier : kTiers) {
+    if (std::strcmp(tier.nf4->tier, wanted) == 0 && fastft_cpu_has(wanted) != 0) {
+      chosen().store(&tier, std::memory_order_release);
       return 0;
     }
   }

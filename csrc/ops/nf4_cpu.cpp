@@ -69,7 +69,7 @@ Tensor dequantize(Tensor packed, Tensor absmax, std::optional<Tensor> nested, st
 
 // Choose the tier, `""` for the best; returns the one in use, which is the old one when it can't be had.
 std::string select_tier(std::string wanted) {
-  fastft_nf4_select(wanted.c_str());
+  fastft_cpu_select(wanted.c_str());
   return fastft_nf4_cpu()->tier;
 }
 

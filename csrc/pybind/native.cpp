@@ -57,7 +57,7 @@ py::dict cpu_features() {
 }
 
 std::string select_tier(const std::string& tier) {
-  if (fastft_nf4_select(tier.c_str()) != 0) {
+  if (fastft_cpu_select(tier.c_str()) != 0) {
     throw std::invalid_argument("this CPU has no tier `" + tier + "`");
   }
   return fastft_nf4_cpu()->tier;

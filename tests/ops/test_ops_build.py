@@ -91,6 +91,11 @@ def test_the_table_names_every_op_and_the_reason_for_what_is_missing() -> None:
         "frozen_linear_bwd",
         "s2_attention",
         "s2_attention_backward",
+        "rms_norm",
+        "rms_norm_backward",
+        "swiglu",
+        "swiglu_backward",
+        "rope",
         "linear_cross_entropy",
         "lora_linear",
     ]

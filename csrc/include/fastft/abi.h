@@ -77,11 +77,11 @@ struct FastftProductCpu {
   void (*small)(const struct FastftProduct* product, int64_t first_column, int64_t last_column);
 };
 
-// The kernels in use. `fastft_nf4_select` takes `generic`, `avx2`, `avx512`, or an empty string for
+// The kernels in use. `fastft_cpu_select` takes `generic`, `avx2`, `avx512`, or an empty string for
 // the best that this CPU has; it returns 0, or 1 when the tier is unknown or this CPU lacks it.
 FASTFT_API const struct FastftNf4Cpu* fastft_nf4_cpu(void);
 FASTFT_API const struct FastftProductCpu* fastft_product_cpu(void);
-FASTFT_API int fastft_nf4_select(const char* tier);
+FASTFT_API int fastft_cpu_select(const char* tier);
 FASTFT_API int fastft_cpu_has(const char* tier);
 
 // Scales: `quantized[i]` is the index of fl((absmax[i] - offset) / nested[i / 256]) in the dynamic map.
@@ -131,7 +131,7 @@ struct FastftS2Cpu {
   void (*narrow)(const struct FastftS2* job, const void* from, int64_t count, void* to);
 };
 
-// The kernels of the tier that `fastft_nf4_select` chose.
+// The kernels of the tier that `fastft_cpu_select` chose.
 FASTFT_API const struct FastftS2Cpu* fastft_s2_cpu(void);
 
 // CUDA: all blocks, on `stream`; the result is a cudaError_t.

@@ -73,6 +73,8 @@ class ModelLoaded(Event):
     device: str
     attention: str
     seconds: float
+    fused: dict[str, int] = field(default_factory=dict)
+    """Number of modules that an op of fastft serves, by op."""
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,14 @@ class Loaded:
         tokenizer: the live tokenizer.
         folder: where it was read from.
         attention: the attention implementation that is set, in the config's words.
+        fused: number of modules that an op of fastft serves, by op.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     folder: Path
     attention: str
+    fused: dict[str, int]
 
 
 def load(
@@ -55,6 +57,8 @@ def load(
     """
     from torch import nn
 
+    from fastft.models import _fused
+
     folder = resolve(config.path, config.revision)
     tokenizer = load_tokenizer(folder, trust_remote_code=config.trust_remote_code)
     quantizer = config.quantize
@@ -72,12 +76,13 @@ def load(
     if quantizer is not None and reading is None:
         model = quantizer.quantize(model)
     nn.Module.to(model, device)  # transformers' own `to` is not typed
+    fused = _fused.fuse(model)
     chosen = attention.choose(model, config.attention, packed=packed, s2_group=s2_group)
     if config.recompute == "full":
         _recompute(model)
     model.config.use_cache = False
     model.train()
-    return Loaded(model, tokenizer, folder, chosen)
+    return Loaded(model, tokenizer, folder, chosen, dict(fused))
 
 
 def read_model(

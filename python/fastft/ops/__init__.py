@@ -8,7 +8,10 @@ from fastft.ops.linear_cross_entropy import IGNORE, linear_cross_entropy, token_
 from fastft.ops.lora_linear import lora_linear, lora_linears, qlora_linear
 from fastft.ops.nf4 import NF4Weight, nf4_dequantize, nf4_quantize
 from fastft.ops.nf4_matmul_small import nf4_matmul_small
+from fastft.ops.rms_norm import rms_norm
+from fastft.ops.rope import rope
 from fastft.ops.s2_attention import s2_attention
+from fastft.ops.swiglu import swiglu
 from fastft.ops.table import Row, Table, table
 
 __all__ = [
@@ -26,7 +29,10 @@ __all__ = [
     "nf4_quantize",
     "qlora_linear",
     "row_squares",
+    "rms_norm",
+    "rope",
     "s2_attention",
+    "swiglu",
     "table",
     "token_log_probs",
 ]

@@ -21,6 +21,11 @@ KERNELS = (
     "frozen_linear_bwd",
     "s2_attention",
     "s2_attention_backward",
+    "rms_norm",
+    "rms_norm_backward",
+    "swiglu",
+    "swiglu_backward",
+    "rope",
 )
 """Ops with kernels of our own."""
 VARLEN = ("s2_attention", "s2_attention_backward")
@@ -77,12 +82,12 @@ def _row(op: str) -> Row:
     present = torch.cuda.is_available()
     if op in COMPOSITES:
         return Row(op, "torch", "torch" if present else None)
-    cuda = "cuda" if _has_kernel(op, "CUDA") else "torch" if op in VARLEN else "reference"
+    cuda = "cuda" if has_kernel(op, "CUDA") else "torch" if op in VARLEN else "reference"
     return Row(op, _cpu(op), cuda if present else None)
 
 
 def _cpu(op: str) -> str:
-    if not _has_kernel(op, "CPU"):
+    if not has_kernel(op, "CPU"):
         return "reference"
     # The scales are a hundredth of the work, so they have the plain loops only.
     return "generic" if op == "nf4_quantize_scales" else current_cpu_tier()
@@ -93,5 +98,6 @@ def current_cpu_tier() -> str:
     return cpu_tier() if LIBRARIES["cpu"].loaded else "reference"
 
 
-def _has_kernel(op: str, key: str) -> bool:
+def has_kernel(op: str, key: str) -> bool:
+    """Whether a compiled kernel serves an op under a dispatch key, `CPU` or `CUDA`."""
     return torch._C._dispatch_has_kernel_for_dispatch_key(f"fastft::{op}", key)  # no public way asks

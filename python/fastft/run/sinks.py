@@ -258,9 +258,11 @@ def describe(event: Event) -> str | None:
         case DataReady():
             return f"data ready in {format_seconds(event.seconds)}{' (from the cache)' if event.cached else ''}"
         case ModelLoaded():
+            fused = "".join(f", {op} in {count(number, 'module')}" for op, number in event.fused.items())
             return (
                 f"model: {format_count(event.parameters)} parameters, {format_count(event.trainable_parameters)} trained, "
-                f"{event.dtype} on {event.device}, attention {event.attention}, {format_bytes(event.model_bytes)}"
+                f"{event.dtype} on {event.device}, attention {event.attention}{fused}, "
+                f"{format_bytes(event.model_bytes)}"
             )
         case Evaluated():
             return f"step {event.step}: eval loss {event.loss:.4f} over {event.trained_tokens:,} tokens"

@@ -315,6 +315,7 @@ def _described(model: nn.Module, loaded: Loaded, plan: Plan, seconds: float) -> 
         device=plan.device_name,
         attention=loaded.attention + (f" in groups of {plan.s2_group:,} tokens" if plan.s2_group else ""),
         seconds=seconds,
+        fused=loaded.fused,
     )
 
 
