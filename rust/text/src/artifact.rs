@@ -13,13 +13,14 @@ use bytemuck::Pod;
 use crate::huge::Table;
 
 /// The code that decides what is in the file.
-const MADE_BY: [&str; 16] = [
+const MADE_BY: [&str; 17] = [
     include_str!("artifact.rs"),
     include_str!("automaton.rs"),
     include_str!("bpe.rs"),
     include_str!("categories.txt"),
     include_str!("described.rs"),
     include_str!("frame.rs"),
+    include_str!("huge.rs"),
     include_str!("kept.rs"),
     include_str!("library.rs"),
     include_str!("merges.rs"),

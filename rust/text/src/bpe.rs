@@ -4,7 +4,7 @@ use rustc_hash::FxHashMap;
 
 use crate::artifact::{Reader, Writer};
 use crate::described::Described;
-use crate::merges::{Merges, NONE};
+use crate::merges::{MOST_TOKENS, Merges, NONE};
 use crate::whole::Whole;
 use crate::words::byte_chars;
 
@@ -27,7 +27,11 @@ impl Bpe {
     pub fn new(model: &Described, vocab: &FxHashMap<&str, u32>) -> Option<Self> {
         let bytes =
             byte_chars().map(|c| vocab.get(c.encode_utf8(&mut [0; 4]) as &str).copied().unwrap_or(NONE));
-        let mut lengths = vec![0_u16; vocab.values().max().map_or(0, |id| *id as usize + 1)];
+        let count = vocab.values().max().map_or(0, |id| *id as usize + 1);
+        if count > MOST_TOKENS {
+            return None;
+        }
+        let mut lengths = vec![0_u16; count];
         for (token, id) in vocab {
             lengths[*id as usize] = u16::try_from(token.chars().count()).ok()?;
         }
@@ -167,6 +171,41 @@ mod tests {
                 prop_assert_eq!(ours.encode(&word).unwrap().ids, reference.encode(&word).unwrap().ids, "{:?}", word);
             }
         }
+    }
+
+    #[test]
+    fn ids_that_merges_cannot_hold_are_left_to_the_reference() {
+        let chars = byte_chars();
+        let bytes = chars.iter().zip(0..).map(|(c, id)| (c.to_string(), id));
+        // `xy` seen as 20 bits would be `d`, and the bit above them one more in the token before it
+        for id in [(1 << 20) - 1, 1 << 20, (1 << 20) + u32::from(b'd'), u32::MAX] {
+            let vocab: FxHashMap<String, u32> =
+                bytes.clone().chain([("xy".into(), id), ("cd".into(), 300)]).collect();
+            let json = json!({
+                "version": "1.0", "added_tokens": [], "normalizer": null, "post_processor": null, "decoder": null,
+                "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false},
+                "model": {"type": "BPE", "vocab": vocab, "merges": [["x", "y"], ["c", "d"]]},
+            });
+            let json = json.to_string();
+            let ours = Library::from_json(&json).unwrap();
+            assert_eq!(ours.has_words(), id < 1 << 20, "{id}");
+            assert_eq!(ours.vocabulary_size().unwrap(), id as usize + 1);
+            let reference = json.parse::<tokenizers::Tokenizer>().unwrap();
+            for text in ["bxy", "cxy", "xyb", "xyd", "cd xy"] {
+                let expected = reference.encode(text, false).unwrap();
+                assert_eq!(ours.encode(text).unwrap().ids, expected.get_ids(), "{id} {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn models_that_the_reference_refuses_are_refused() {
+        for options in [json!({"type": "XYZ"}), json!({"dropout": -1.0}), json!({"dropout": 2.0})] {
+            let json = drawn(&[(0, 1)], &options, &[]);
+            assert!(json.parse::<tokenizers::Tokenizer>().is_err(), "{options}");
+            assert!(Library::from_json(&json).is_err(), "{options}");
+        }
+        assert!(Library::from_json(&drawn(&[(0, 1)], &json!({"dropout": 0.0}), &[])).unwrap().has_words());
     }
 
     #[test]

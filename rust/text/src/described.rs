@@ -10,6 +10,9 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 /// What a model is made of, and what it is told to do.
 #[derive(Deserialize)]
 pub struct Described<'a> {
+    /// Old files have none.
+    #[serde(default, rename = "type")]
+    kind: Option<String>,
     #[serde(default)]
     dropout: Option<f32>,
     #[serde(default)]
@@ -45,7 +48,8 @@ impl<'a> Described<'a> {
     pub fn from_json(json: &'a str) -> Option<Self> {
         let model: Self = serde_json::from_str(json).ok()?;
         let is_plain = |part: &Option<String>| part.as_ref().is_none_or(String::is_empty);
-        let merges_only = !model.dropout.is_some_and(|p| p > 0.0)
+        let merges_only = model.kind.as_ref().is_none_or(|kind| kind == "BPE")
+            && model.dropout.is_none_or(|p| p == 0.0)
             && is_plain(&model.continuing_subword_prefix)
             && is_plain(&model.end_of_word_suffix);
         merges_only.then_some(model)

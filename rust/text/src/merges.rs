@@ -17,6 +17,8 @@ const PLACE: u32 = 8;
 
 /// Bits of a token in a slot.
 const TOKEN: u32 = 20;
+/// Ids that merges can hold: those of a vocabulary of BPE are below, or its reference makes them.
+pub const MOST_TOKENS: usize = 1 << TOKEN;
 /// Bits of a rank.
 const RANK: u32 = 24;
 const RANKS: u64 = (1 << RANK) - 1;
@@ -48,8 +50,9 @@ impl Merges {
             some_shift: upper(bits),
             made: merges.iter().map(|merge| merge[2]).collect(),
         };
-        for (rank, [left, right, _]) in (1..).zip(merges) {
-            if left >> TOKEN | right >> TOKEN != 0 || rank > RANKS {
+        for (rank, [left, right, made]) in (1..).zip(merges) {
+            // what a merge makes is looked up as well
+            if (left | right | made) >> TOKEN != 0 || rank > RANKS {
                 return None;
             }
             let slot = table.find(&table.slots, pair(*left, *right));

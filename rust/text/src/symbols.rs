@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use crate::artifact::{Reader, Writer};
 use crate::described::Described;
 use crate::huge::upper;
-use crate::merges::{Merges, NONE};
+use crate::merges::{MOST_TOKENS, Merges, NONE};
 
 /// What stands for a space in the vocabulary.
 pub const MARK: char = '\u{2581}';
@@ -17,8 +17,6 @@ pub const MARK: char = '\u{2581}';
 /// Code points of a page.
 const PAGE: usize = 128;
 const PAGE_OF_ASCII: u32 = 128;
-/// Ids that merges can hold.
-const MOST_TOKENS: usize = 1 << 20;
 
 /// Characters and merges of a vocabulary.
 pub struct Symbols {
