@@ -88,7 +88,8 @@ def tokenizer(source: Any, *, trust_remote_code: bool = False) -> Tokenizer:
     """A tokenizer whose ids are those of the `tokenizers` library, many times as fast where fastft has code of its own.
 
     Args:
-        source: a model's path or name, a `tokenizer.json`, or a live fast tokenizer of transformers or `tokenizers`.
+        source: a model's path or name, a `tokenizer.json` or its text, or a live fast tokenizer of transformers or
+            `tokenizers`.
         trust_remote_code: let a model's own Python code make its tokenizer.
 
     Raises:
@@ -98,7 +99,8 @@ def tokenizer(source: Any, *, trust_remote_code: bool = False) -> Tokenizer:
 
     from fastft.data.tokenizer import Tokenizer, description
 
-    if (text := description(source)) is not None:
+    text = source if isinstance(source, str) and source.lstrip().startswith("{") else description(source)
+    if text is not None:
         return Tokenizer(text)
     path = Path(str(source))
     if path.suffix != ".json" or not path.is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 from functools import cache
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastft
-from fastft.core.errors import DataError, ModelError
+from fastft.core.errors import DataError, ModelError, ResourceError
 from fastft.data import TokenStore
 from fastft.data.tokenizer import Tokenizer
 
@@ -183,9 +184,7 @@ def test_names_and_files_are_sources_and_the_engine_is_told(tmp_path: Path) -> N
     assert named.encode("Hello world") == [19556, 905]
     assert filed.encode("Hello") == tokenizers.Tokenizer.from_file(str(path)).encode("Hello").ids
     assert named.engine == filed.engine == "fastft"
-    words = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "?": 1}, unk_token="?"))
-    assert fastft.tokenizer(words).engine == "tokenizers"
-    assert fastft.tokenizer(words).encode("a") == [0]
+    assert fastft.tokenizer(path.read_text("utf-8")).encode("Hello") == filed.encode("Hello")
     broken = tmp_path / "tokenizer.json"
     broken.write_text("{}")
     with pytest.raises(ModelError, match="can't be used"):
@@ -194,9 +193,109 @@ def test_names_and_files_are_sources_and_the_engine_is_told(tmp_path: Path) -> N
         fastft.tokenizer(tmp_path / "nowhere")
 
 
+def test_a_tokenizer_that_the_library_serves_says_so_once() -> None:
+    words = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "?": 1}, unk_token="?"))
+    with pytest.warns(RuntimeWarning, match="library makes the ids, slowly"):
+        ours = fastft.tokenizer(words)
+    assert (ours.engine, ours.encode("a"), ours.encode("b")) == ("tokenizers", [0], [1])  # a second would be an error
+
+
+def test_a_tokenizer_can_be_sent_and_copied() -> None:
+    ours, reference = pair(FILES[0])
+    for again in (pickle.loads(pickle.dumps(ours)), copy.deepcopy(ours)):
+        assert again.encode(TEXTS[2]) == reference.encode(TEXTS[2]).ids
+
+
+def test_a_slice_of_a_batch_is_a_list_of_texts() -> None:
+    found = pair(FILES[0])[0].encode_batch(TEXTS)
+    assert [each.tolist() for each in found[1:4]] == [found[index].tolist() for index in (1, 2, 3)]
+    assert [each.tolist() for each in found[::-1]] == [found[index].tolist() for index in range(len(TEXTS))][::-1]
+
+
+def test_a_file_is_encoded_by_the_tokenizer_that_was_opened(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_bytes(FILES[0].read_bytes())
+    ours, reference = Tokenizer.open(path, cache=tmp_path / "cache"), pair(FILES[0])[1]
+    path.write_bytes(FILES[1].read_bytes())
+    bare = reference.encode("Hello you", add_special_tokens=False).ids
+    assert encoded(ours, [{"text": "Hello you"}], tmp_path, add_special_tokens=False) == [bare]
+    path.unlink()
+    assert encoded(ours, [{"text": "Hello you"}] * 2, tmp_path, add_special_tokens=False) == [bare] * 2
+
+
+def test_a_damaged_copy_in_the_cache_is_made_anew(tmp_path: Path) -> None:
+    ours, reference = pair(FIXTURES / "chatml_tokenizer.json")
+    expected = [reference.encode("ab").ids]
+    assert encoded(ours, [{"text": "ab"}], tmp_path) == expected
+    (copied,) = (tmp_path / "cache" / "tokenizers").glob("*/tokenizer.json")
+    whole = copied.read_bytes()
+    other = json.loads(whole)
+    vocabulary = other["model"]["vocab"]
+    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
+    for rows, damaged in enumerate((whole[:1000], json.dumps(other).encode()), 2):
+        copied.write_bytes(damaged)
+        assert encoded(ours, [{"text": "ab"}] * rows, tmp_path) == expected * rows
+        assert copied.read_bytes() == whole
+
+
+@pytest.mark.parametrize("kind", [tokenizers.processors.RobertaProcessing, tokenizers.processors.BertProcessing])
+def test_tokens_that_other_processors_put_around_are_put_in_files_too(tmp_path: Path, kind: Any) -> None:
+    reference = tokenizers.Tokenizer.from_file(str(FIXTURES / "chatml_tokenizer.json"))
+    ends = [(token, reference.token_to_id(token)) for token in ("<|im_end|>", "<|im_start|>")]
+    reference.post_processor = kind(*ends)
+    ours = fastft.tokenizer(reference)
+    assert ours.around == ([ends[1][1]], [ends[0][1]])
+    assert encoded(ours, [{"text": "one"}], tmp_path) == [reference.encode("one").ids]
+
+
+@given(st.lists(st.sampled_from([" ", "  ", "a", "\n", "\t", "x y", "<sp>", "   "]), max_size=8), st.booleans())
+def test_offsets_are_trimmed_as_the_library_does(parts: list[str], prefixed: bool) -> None:
+    ours, reference = trimming(prefixed)
+    for text in ("".join(parts), *parts):
+        found = ours.encode_batch([text], offsets=True).offsets.tolist()
+        assert found == [list(each) for each in reference.encode(text).offsets]
+
+
+@cache
+def trimming(prefixed: bool) -> tuple[Tokenizer, tokenizers.Tokenizer]:
+    reference = tokenizers.Tokenizer.from_file(str(FIXTURES / "chatml_tokenizer.json"))
+    reference.add_tokens(["   ", "<sp> "])
+    reference.post_processor = tokenizers.processors.ByteLevel(trim_offsets=True, add_prefix_space=prefixed)
+    return fastft.tokenizer(reference), reference
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"unit": "word"}, {"on_bad": "skip"}, {"threads": -1}, {"column": 5}, {"column": ""}], ids=str
+)
+def test_arguments_that_are_none_are_told(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    (name,) = wrong
+    with pytest.raises(ValueError, match=f"`{name}` is .*; expected"):
+        encoded(pair(FILES[0])[0], [{"text": "a"}], tmp_path, **wrong)
+
+
+def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(ResourceError, match="cache can't be written"):
+        encoded(pair(FILES[0])[0], [{"text": "a"}], tmp_path)
+
+
 def test_what_is_no_text_and_no_id_is_told() -> None:
     ours, _ = pair(FILES[0])
-    with pytest.raises(DataError, match="can't be tokenized"):
+    with pytest.raises(DataError, match="text 0 can't be tokenized"):
         ours.encode("\ud800")
+    with pytest.raises(DataError, match=r"text 1 .* character 2"):
+        ours.count(["a", "ab\ud800"])
+    for make in (ours.count, ours.encode_batch):
+        with pytest.raises(TypeError, match=r"`\[text\]`"):
+            make("hello")
+        with pytest.raises(TypeError, match="text 1 is no str but int"):
+            make(["a", 1])  # type: ignore[list-item]
+        with pytest.raises(ValueError, match="`threads` is -1"):
+            make(["a"], threads=-1)
+    with pytest.raises(TypeError, match="expected ids"):
+        ours.decode("123")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="float"):
+        ours.decode([15496.9])  # type: ignore[list-item]
+    assert ours.decode(np.array([1, 2])) == ours.decode([1, 2])  # type: ignore[arg-type]
     with pytest.raises(DataError, match="can't be decoded"):
         ours.decode([-1])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from fastft.config.kinds import Stage, TokenizerFiles
 from fastft.config.schema import DataConfig
 from fastft.core import paths
-from fastft.core.errors import ModelError
+from fastft.core.errors import ModelError, ResourceError
 from fastft.core.events import Bus
 from fastft.data.plan import adds_bos
 from fastft.data.prepare import prepare
@@ -46,6 +46,7 @@ def encode_file(
     bus: Bus | None,
 ) -> TokenStore:
     """See `Tokenizer.encode_file`."""
+    _check(column=column, unit=unit, on_bad=on_bad, threads=threads)
     cache = cache or paths.cache_folder()
     data = DataConfig.model_validate(
         {
@@ -74,13 +75,7 @@ def _files(tokenizer: Tokenizer, add_special_tokens: bool, cache: Path) -> Token
     made_of = json.dumps([text, tokens, version("tokenizers")], sort_keys=True)
     key = hashlib.sha256(made_of.encode()).hexdigest()
     folder = cache / "tokenizers" / f"text-{key[:24]}"
-    if not folder.is_dir():
-        try:
-            with paths.new_folder(folder) as work:
-                (work / "tokenizer.json").write_text(text, encoding="utf-8")
-        except OSError:  # another process was first
-            if not folder.is_dir():
-                raise
+    _write(folder / "tokenizer.json", text.encode())
     ids = {role: tokenizer.token_to_id(token) for role, token in tokens.items()}
     files = TokenizerFiles(
         folder=folder,
@@ -97,12 +92,32 @@ def _files(tokenizer: Tokenizer, add_special_tokens: bool, cache: Path) -> Token
     return files
 
 
+def _check(*, column: str, unit: str, on_bad: str, threads: int) -> None:
+    if not isinstance(column, str) or not column:
+        raise ValueError(f"`column` is {column!r}; expected the name of a column")
+    if unit not in (units := ("line", "paragraph", "file")):
+        raise ValueError(f"`unit` is {unit!r}; expected one of {', '.join(units)}")
+    if on_bad not in (ways := ("fail", "quarantine")):
+        raise ValueError(f"`on_bad` is {on_bad!r}; expected one of {', '.join(ways)}")
+    if threads < 0:
+        raise ValueError(f"`threads` is {threads}; expected a number of threads, or None for one a core")
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Make the file have this content: what is there may be damaged."""
+    try:
+        if not file.is_file() or file.read_bytes() != content:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            paths.write_atomic(file, content)
+    except OSError as error:
+        said = f"the cache can't be written: {error}"
+        raise ResourceError(said, hint="name another folder: `cache=`", code="resource.cache") from error
+
+
 def _around(tokenizer: Tokenizer) -> tuple[str | None, str | None]:
     """The token that is put before a text, and the one behind."""
-    made = tokenizer.encode_batch(["a"], offsets=True, threads=1)
     found: list[str | None] = []
-    for place in (0, 1):
-        ids = made.ids[(made.offsets == place).all(axis=1)].tolist()
+    for ids in tokenizer.around:
         token = tokenizer.decode(ids) if ids else None
         if len(ids) > 1 or (token is not None and tokenizer.token_to_id(token) != ids[0]):
             raise _not_around()

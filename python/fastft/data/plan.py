@@ -325,5 +325,7 @@ def _starts_with(processor: Any, bos: str | None) -> bool:
         return False
     if processor.get("type") == "Sequence":
         return any(_starts_with(part, bos) for part in processor.get("processors", []))
+    if processor.get("type") in ("RobertaProcessing", "BertProcessing"):
+        return bool(processor["cls"][0] == bos)
     first = (processor.get("single") or [{}])[0]
     return isinstance(first, dict) and first.get("SpecialToken", {}).get("id") == bos

@@ -121,12 +121,18 @@ def verdicts(cache: Path | None = None) -> list[Proof]:
     return [found for path in kept if (found := _read(path)) is not None]
 
 
+NO_CODE = "the engine has no code of its own for its kind"
+
+
+def in_library(why: str) -> str:
+    """That the library makes the ids, which takes many times as long."""
+    return f"the `tokenizers` library makes the ids, slowly: {why}"
+
+
 def tell(found: Proof, bus: Bus) -> None:
-    """Say that the library makes the ids, which takes many times as long."""
-    if found.engine == "fastft":
-        return
-    why = found.reason or "the engine has no code of its own for its kind"
-    bus.emit(Warned("data.tokenizer-in-library", f"the `tokenizers` library makes the ids, slowly: {why}"))
+    """Say so where it does."""
+    if found.engine != "fastft":
+        bus.emit(Warned("data.tokenizer-in-library", in_library(found.reason or NO_CODE)))
 
 
 def _ids(native: Any, text: str) -> list[int]:

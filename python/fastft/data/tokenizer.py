@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import operator
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from fastft.core.errors import DataError, ModelError
 from fastft.data import proof
@@ -29,7 +31,8 @@ class Tokens:
         ids: uint32 `[N]`.
         offsets: uint32 `[N, 2]`, the first byte of each token in its text (as UTF-8) and the one behind its last; `[0, 2]`
             where they were not asked for. Tokens that stand around a text are empty there. Of tokens that share a
-            character, each has the whole character or its own bytes.
+            character, each has the whole character or its own bytes. Where the tokenizer's post-processor has
+            `trim_offsets`, spaces at either end of a token are left out, as the library does.
         counts: int64 `[texts]`.
     """
 
@@ -40,9 +43,17 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.counts)
 
-    def __getitem__(self, index: int) -> NDArray[np.uint32]:
-        """The ids of one text, as a view."""
+    @overload
+    def __getitem__(self, index: int) -> NDArray[np.uint32]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[NDArray[np.uint32]]: ...
+
+    def __getitem__(self, index: int | slice) -> NDArray[np.uint32] | list[NDArray[np.uint32]]:
+        """The ids of one text, as a view; of a slice, a list of them."""
         count = len(self)
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(count))]
         if not -count <= index < count:
             raise IndexError(f"text {index} of {count}")
         end = self._ends[index]
@@ -65,9 +76,9 @@ class Tokenizer:
     """
 
     def __init__(self, description: str, *, cache: str | Path | None = None) -> None:
-        self._source: str | Path = description
         with _usable():
             self._native = engine().Tokenizer(description, proof.folder(None if cache is None else Path(cache)))
+        self._begin(cache)
 
     @classmethod
     def open(cls, path: str | Path, *, cache: str | Path | None = None) -> Tokenizer:
@@ -81,21 +92,35 @@ class Tokenizer:
             ModelError: it is none, or one whose ids are random.
         """
         made = cls.__new__(cls)
-        made._source = Path(path).absolute()
         with _usable():
-            made._native = engine().Tokenizer.open(made._source, proof.folder(None if cache is None else Path(cache)))
+            made._native = engine().Tokenizer.open(Path(path), proof.folder(None if cache is None else Path(cache)))
+        made._begin(cache)
         return made
+
+    def _begin(self, cache: str | Path | None) -> None:
+        self._cache = cache
+        self._is_told = False
+        self._tell()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(Tokenizer, cache=self._cache), (self.description,)
 
     @property
     def description(self) -> str:
-        """The text of its tokenizer.json."""
-        source = self._source
-        return source.read_text(encoding="utf-8") if isinstance(source, Path) else source
+        """The text of its tokenizer.json, as it was when it was opened."""
+        text: str = self._native.description
+        return text
 
     @property
     def vocab_size(self) -> int:
         """Ids are below this."""
         return int(self._native.vocab_size)
+
+    @property
+    def around(self) -> tuple[list[int], list[int]]:
+        """The ids that it puts before and behind a text."""
+        before, behind = self._native.around
+        return before, behind
 
     @property
     def engine(self) -> str:
@@ -130,6 +155,7 @@ class Tokenizer:
 
         Raises:
             DataError: a text can't be tokenized, as one of 4 GiB or one with half of a surrogate pair.
+            TypeError: it is one text, or one of them is none.
         """
         import numpy as np
 
@@ -182,7 +208,8 @@ class Tokenizer:
         Raises:
             DataError: a row or file can't be used.
             ModelError: more than one token goes before or behind a text.
-            ResourceError: `out` holds something else.
+            ResourceError: `out` holds something else, or the cache can't be written.
+            ValueError: an argument is not one of those above.
         """
         from fastft.data.encoded import encode_file
 
@@ -200,19 +227,42 @@ class Tokenizer:
         )
 
     def _encode(self, texts: Iterable[str], add_special_tokens: bool, offsets: bool, threads: int | None) -> Any:
+        if isinstance(texts, str | bytes):
+            raise TypeError("expected texts and got one, whose letters would be texts; put it in a list: `[text]`")
+        if threads is not None and threads < 0:
+            raise ValueError(f"`threads` is {threads}; expected a number of threads, or None for one a core")
+        texts = list(texts)
         try:
-            return self._native.encode(list(texts), add_special_tokens, offsets, threads or 0)
-        except (ValueError, UnicodeEncodeError) as error:
+            made = self._native.encode(texts, add_special_tokens, offsets, threads or 0)
+        except (ValueError, TypeError) as error:
+            for index, text in enumerate(texts):
+                if not isinstance(text, str):
+                    raise TypeError(f"text {index} is no str but {type(text).__name__}") from None
+                _check_characters(index, text)
             raise DataError(f"a text can't be tokenized: {error}", code="data.tokenizer") from error
+        self._tell()
+        return made
+
+    def _tell(self) -> None:
+        """Say once that the library makes the ids, which takes many times as long."""
+        if self._is_told or self._native.own:
+            return
+        self._is_told = True
+        text = self._native.different
+        why = proof.NO_CODE if text is None else f"fastft's ids of {text[:60]!r} are others, which is a bug: tell us"
+        warnings.warn(proof.in_library(why), RuntimeWarning, stacklevel=4)
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """The text of ids.
 
         Raises:
             DataError: they can't be decoded.
+            TypeError: they are no whole numbers.
         """
+        if isinstance(ids, str | bytes):
+            raise TypeError(f"expected ids and got {type(ids).__name__}; put whole numbers in a list")
         try:
-            text: str = self._native.decode([int(each) for each in ids], skip_special_tokens)
+            text: str = self._native.decode([operator.index(each) for each in ids], skip_special_tokens)
         except (ValueError, OverflowError) as error:
             raise DataError(f"the ids can't be decoded: {error}", code="data.tokenizer") from error
         return text
@@ -221,6 +271,15 @@ class Tokenizer:
         """The id of a token, None when there is none of this text."""
         found: int | None = self._native.token_to_id(token)
         return found
+
+
+def _check_characters(index: int, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        said = f"text {index} can't be tokenized: it has half of a surrogate pair at character {error.start}"
+        hint = 'leave it out: `text.encode("utf-8", "replace").decode()` puts `?` in its place'
+        raise DataError(said, hint=hint, code="data.tokenizer") from error
 
 
 @contextmanager

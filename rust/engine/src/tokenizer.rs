@@ -30,7 +30,7 @@ struct Tokenizer {
 }
 
 impl Tokenizer {
-    fn around(inner: Library) -> Result<Self, TextError> {
+    fn with_around(inner: Library) -> Result<Self, TextError> {
         let around = inner.around()?;
         Ok(Self { inner, around })
     }
@@ -42,19 +42,39 @@ impl Tokenizer {
     #[new]
     #[pyo3(signature = (json, kept=None))]
     fn new(py: Python<'_>, json: String, kept: Option<PathBuf>) -> PyResult<Self> {
-        py.detach(|| Self::around(Library::from_bytes(json.into_bytes(), kept.as_deref())?)).map_err(invalid)
+        py.detach(|| Self::with_around(Library::from_bytes(json.into_bytes(), kept.as_deref())?))
+            .map_err(invalid)
     }
 
     /// The tokenizer.json at a path; what is made of either is kept in a folder for the next time, if one is given.
     #[staticmethod]
     fn open(py: Python<'_>, path: PathBuf, kept: Option<PathBuf>) -> PyResult<Self> {
-        py.detach(|| Self::around(Library::from_file(&path, kept.as_deref())?)).map_err(invalid)
+        py.detach(|| Self::with_around(Library::from_file(&path, kept.as_deref())?)).map_err(invalid)
     }
 
     /// Whether texts are tokenized by the engine's own code, not by the `tokenizers` library.
     #[getter]
     fn own(&self) -> bool {
         self.inner.has_words()
+    }
+
+    /// The first text of which the engine's own code was seen to make other ids than the library, which has made them
+    /// all since.
+    #[getter]
+    fn different(&self) -> Option<&str> {
+        self.inner.different()
+    }
+
+    /// The text of its tokenizer.json.
+    #[getter]
+    fn description(&self) -> PyResult<&str> {
+        std::str::from_utf8(self.inner.json()).map_err(invalid)
+    }
+
+    /// The ids that it puts before and behind a text.
+    #[getter]
+    fn around(&self) -> (Vec<u32>, Vec<u32>) {
+        self.around.clone()
     }
 
     /// One more than the largest id.
@@ -201,6 +221,7 @@ fn make(
         ids.extend_from_slice(behind);
         if wants_offsets {
             let size = text.len().try_into().map_err(|_| TextError::TooLong(text.len()))?;
+            tokenizer.trim(&mut made)?;
             offsets.extend(before.iter().map(|_| (0, 0)));
             offsets.extend_from_slice(&made.offsets);
             offsets.extend(behind.iter().map(|_| (size, size)));

@@ -6,6 +6,7 @@
 //! (`unigram`) for T5's and XLM-R's. Each is taken only for pipelines whose every part it knows.
 
 mod added;
+mod around;
 mod artifact;
 mod automaton;
 mod best;
@@ -30,6 +31,7 @@ mod spread;
 mod stages;
 mod symbols;
 mod trie;
+mod trim;
 mod unigram;
 mod whole;
 mod wordpiece;

@@ -8,10 +8,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{fs, io};
 
-use tokenizers::{
-    Model, NormalizedString, Normalizer, OffsetType, PostProcessor, PreTokenizedString, PreTokenizer, Token,
-};
+use tokenizers::{Model, NormalizedString, Normalizer, OffsetType, PreTokenizedString, PreTokenizer, Token};
 
+use crate::around;
 use crate::artifact::{self, Reader, Writer};
 use crate::best::{self, Best};
 use crate::bpe::Bpe;
@@ -19,6 +18,7 @@ use crate::described::Described;
 use crate::frame::{Frame, Parts, added};
 use crate::pieces::Pieces;
 use crate::symbols::Symbols;
+use crate::trim::{Trim, Trims};
 use crate::unigram::Unigram;
 use crate::wordpiece::{self, WordPiece};
 use crate::words::{Ask, Words};
@@ -26,7 +26,7 @@ use crate::{AddedToken, Encoding, TextError, Tokenizer};
 
 /// A tokenizer.json, loaded once and shared by all threads.
 pub struct Library {
-    /// Its bytes, as long as the reference may have to be read.
+    /// Its bytes.
     json: Vec<u8>,
     reference: OnceLock<Result<tokenizers::Tokenizer, String>>,
     /// Everything but the model, where a path of our own is in use.
@@ -34,6 +34,7 @@ pub struct Library {
     added: Vec<AddedToken>,
     /// None where the reference makes all ids.
     own: Option<Own>,
+    trim: Trims,
     watch: Watch,
 }
 
@@ -113,12 +114,14 @@ impl Library {
         }
         let added = added(&reference);
         let reference = OnceLock::from(Ok(reference));
-        Ok(Self { json: Vec::new(), reference, frame: None, added, own: None, watch: Watch::default() })
+        let (trim, watch) = Default::default();
+        Ok(Self { json, reference, frame: None, added, own: None, trim, watch })
     }
 
     fn with_own(json: Vec<u8>, frame: Frame, own: Own) -> Self {
         let (reference, added) = (OnceLock::new(), added(&frame.tokenizer));
-        Self { json, reference, frame: Some(frame), added, own: Some(own), watch: Watch::default() }
+        let (trim, watch) = Default::default();
+        Self { json, reference, frame: Some(frame), added, own: Some(own), trim, watch }
     }
 
     /// Write what was made of the file.
@@ -154,6 +157,12 @@ impl Library {
     /// A tokenizer with the reference's normalizer, pre-tokenizer and post-processor.
     fn frame(&self) -> Result<&tokenizers::Tokenizer, TextError> {
         self.frame.as_ref().map_or_else(|| self.reference(), |frame| Ok(&frame.tokenizer))
+    }
+
+    /// The bytes of its tokenizer.json.
+    #[must_use]
+    pub fn json(&self) -> &[u8] {
+        &self.json
     }
 
     /// The same tokenizer without a path of our own: what ours are compared with.
@@ -194,25 +203,22 @@ impl Library {
     /// The tokens that the tokenizer puts before and behind one text, when it is asked to.
     ///
     /// # Errors
-    /// `TextError::Encode` when what it puts around a text depends on the text.
+    /// `TextError::Encode` when what it puts around a text depends on the text, `TextError::Load` when nothing says
+    /// what that is.
     pub fn around(&self) -> Result<(Vec<u32>, Vec<u32>), TextError> {
         let Some(processor) = self.frame()?.get_post_processor() else {
             return Ok((Vec::new(), Vec::new()));
         };
-        // tokens that are in no vocabulary, so that they are found again
-        let around = |bare: &[u32]| -> Result<_, TextError> {
-            let tokens = bare.iter().map(|id| Token::new(*id, String::new(), (0, 0))).collect();
-            let whole = processor
-                .process(tokenizers::Encoding::from_tokens(tokens, 0), None, true)
-                .map_err(|error| TextError::Encode(error.to_string()))?;
-            let whole = whole.get_ids();
-            let begin = whole.windows(bare.len()).position(|part| part == bare);
-            Ok(begin.map(|at| (whole[..at].to_vec(), whole[at + bare.len()..].to_vec())))
-        };
-        match (around(&[u32::MAX])?, around(&[u32::MAX, u32::MAX - 1])?) {
-            (Some(one), Some(other)) if one == other => Ok(one),
-            _ => Err(TextError::Encode("what it puts around a text depends on the text".into())),
-        }
+        around::around(processor)
+    }
+
+    /// Make of the offsets of a whole text what the tokenizer's post-processor does (`trim_offsets`).
+    ///
+    /// # Errors
+    /// `TextError::Load` when the reference is needed and can't be read.
+    pub fn trim(&self, made: &mut Encoding) -> Result<(), TextError> {
+        let tokens = || Ok(self.reference()?.get_vocab(true));
+        self.trim.apply(made, || Trim::new(self.frame()?.get_post_processor(), tokens))
     }
 
     /// The reference's own pipeline, without what its post-processor does to offsets.
