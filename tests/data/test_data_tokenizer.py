@@ -7,6 +7,7 @@ import json
 import pickle
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -144,6 +145,7 @@ def test_a_row_without_text_ends_it_or_is_set_aside(tmp_path: Path) -> None:
     with pytest.raises(DataError) as refused:
         encoded(ours, rows, tmp_path)
     assert refused.value.line == 2
+    assert refused.value.hint == 'with `on_bad = "quarantine"` such rows are set aside and listed'
     assert encoded(ours, rows, tmp_path, on_bad="quarantine") == [reference.encode("one").ids]
 
 
@@ -198,6 +200,15 @@ def test_a_tokenizer_that_the_library_serves_says_so_once() -> None:
     with pytest.warns(RuntimeWarning, match="library makes the ids, slowly"):
         ours = fastft.tokenizer(words)
     assert (ours.engine, ours.encode("a"), ours.encode("b")) == ("tokenizers", [0], [1])  # a second would be an error
+
+
+def test_a_tokenizer_that_is_left_for_the_library_says_of_which_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, _ = pair(FILES[0])
+    left = SimpleNamespace(own=False, different="ab b", encode=ours._native.encode)
+    monkeypatch.setattr(ours, "_native", left)
+    with pytest.warns(RuntimeWarning, match="slowly: fastft's ids of 'ab b' are others"):
+        ours.encode("a")
+    ours.encode("a")  # a second would be an error
 
 
 def test_a_tokenizer_can_be_sent_and_copied() -> None:

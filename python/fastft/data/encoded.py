@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from fastft.config.kinds import Stage, TokenizerFiles
 from fastft.config.schema import DataConfig
 from fastft.core import paths
-from fastft.core.errors import ModelError, ResourceError
+from fastft.core.errors import DataError, ModelError, ResourceError
 from fastft.core.events import Bus
 from fastft.data.plan import adds_bos
 from fastft.data.prepare import prepare
@@ -60,7 +60,11 @@ def encode_file(
         }
     )
     files = _files(tokenizer, add_special_tokens, cache)
-    prepared = prepare(data, _Texts(), files, seed=0, cache=cache, bus=bus or Bus())
+    try:
+        prepared = prepare(data, _Texts(), files, seed=0, cache=cache, bus=bus or Bus())
+    except DataError as error:
+        error.hint = error.hint and error.hint.replace("data.on_bad", "on_bad")  # there is no config here
+        raise
     if out is not None:
         publish(prepared, Path(out))
     return prepared.train
