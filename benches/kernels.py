@@ -6,6 +6,7 @@ python benches/kernels.py --only s2 --out benches/results/s2_attention.json
 nf4_quantize, nf4_dequantize    against bitsandbytes on the CPU
 linear_cross_entropy            against torch's linear, cross entropy and their backward pass
 lora_linear                     against PEFT's layer, forward and backward
+rms_norm, swiglu, rope          against transformers' modules, forward and backward
 s2_attention                    against full causal attention, and against its blocks by torch's own attention
 """
 
@@ -26,7 +27,17 @@ from typing import Any
 import torch
 from keeping import keep
 
-from fastft.ops import linear_cross_entropy, lora_linear, nf4_dequantize, nf4_quantize, s2_attention, table
+from fastft.ops import (
+    linear_cross_entropy,
+    lora_linear,
+    nf4_dequantize,
+    nf4_quantize,
+    rms_norm,
+    rope,
+    s2_attention,
+    swiglu,
+    table,
+)
 from fastft.ops.s2_attention import s2_blocks
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -163,6 +174,48 @@ def lora(rounds: int) -> dict[str, Any]:
     return results
 
 
+def pointwise(rounds: int) -> dict[str, Any]:
+    """The passes over activations of a SmolLM2 layer, 2,048 tokens, in CPU seconds."""
+    from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_pos_emb
+
+    torch.manual_seed(0)
+    silu, tokens, results = torch.nn.functional.silu, 2048, {}
+    for dtype in (torch.float32, torch.bfloat16):
+        norm = LlamaRMSNorm(576).to(dtype).requires_grad_(False)
+        turns = torch.randn(1, tokens, 32).repeat(1, 1, 2)
+        angles = turns.cos().to(dtype), turns.sin().to(dtype)
+        shapes = {
+            "rms_norm": [(tokens, 576)],
+            "swiglu": [(tokens, 1536)] * 2,
+            "rope": [(1, tokens, heads, 64) for heads in (9, 3)],
+        }
+        sides = {
+            "rms_norm": (lambda x, norm=norm: rms_norm(x, norm.weight), norm),
+            "swiglu": (swiglu, lambda g, u: silu(g) * u),
+            "rope": (lambda q, k, a=angles: rope(q, k, *a), lambda q, k, a=angles: apply_rotary_pos_emb(q, k, *a)),
+        }
+        for op, (mine, usual) in sides.items():
+            inputs = [torch.randn(shape).to(dtype) for shape in shapes[op]]
+            inputs = [(x.transpose(1, 2) if op == "rope" else x).requires_grad_() for x in inputs]
+            above = [torch.randn_like(y) for y in as_tuple(usual(*inputs))]
+
+            def both(side, inputs=inputs, above=above) -> None:
+                torch.autograd.grad(as_tuple(side(*inputs)), inputs, above)
+
+            label = f"{op}/{str(dtype).removeprefix('torch.')}"
+            results[label] = race(
+                lambda side=mine, run=both: run(side),
+                lambda side=usual, run=both: run(side),
+                3 * rounds,
+                time.process_time,
+            )
+    return results
+
+
+def as_tuple(found: Any) -> tuple[torch.Tensor, ...]:
+    return found if isinstance(found, tuple) else (found,)
+
+
 SHAPES = {"9 heads of 64, 3 key heads": (9, 3, 64), "32 heads of 128, 8 key heads": (32, 8, 128)}
 
 
@@ -219,7 +272,7 @@ def blocks_by_torch(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, group: in
     return torch.cat(parts)
 
 
-PARTS = (nf4, loss, lora, s2)
+PARTS = (nf4, loss, lora, pointwise, s2)
 
 
 def main() -> None:
