@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fastft.core.errors import ModelError
 from fastft.methods._fused_lora import FusedLinear
 from fastft.methods.lora import LoRA
+from fastft.models.quantizers.nf4 import NF4
 
 
 def fused(model):
@@ -198,3 +199,15 @@ def test_dora_trains_magnitudes_and_computes_what_peft_computes(dropout):
     assert results[0][1].keys() == results[1][1].keys()
     for name, gradient in results[0][1].items():
         torch.testing.assert_close(gradient, results[1][1][name], atol=1e-5, rtol=2e-3, msg=name)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_layers_compile_into_one_graph(packed):
+    base = tiny.model()
+    model = LoRA(rank=4).attach(NF4().quantize(base) if packed else base)
+    randomise(model)
+    mlp = model.get_base_model().model.layers[0].mlp
+    x = torch.randn(3, 64, requires_grad=True)
+    got = torch.compile(mlp, fullgraph=True, backend="aot_eager")(x)
+    torch.testing.assert_close(got, mlp(x))
+    torch.testing.assert_close(*(torch.autograd.grad(y.sum(), x)[0] for y in (got, mlp(x))))
