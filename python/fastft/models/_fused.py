@@ -86,9 +86,9 @@ def _attention(kind: type[nn.Module]) -> type[nn.Module] | None:
     if not _same(rotation.__globals__.get("rotate_half"), llama.rotate_half):
         return None
     names = plain.__globals__ | {"apply_rotary_pos_emb": functools.partial(_rotate, rotation)}
-    forward = FunctionType(plain.__code__, names, plain.__name__, plain.__defaults__, plain.__closure__)
-    forward.__kwdefaults__ = plain.__kwdefaults__
-    return _subclass(kind, forward)
+    served = FunctionType(plain.__code__, names, plain.__name__, plain.__defaults__, plain.__closure__)
+    served.__kwdefaults__ = plain.__kwdefaults__
+    return _subclass(kind, served)
 
 
 def _rotate(
