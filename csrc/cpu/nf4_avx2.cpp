@@ -168,7 +168,8 @@ void dequantize(const FastftNf4* weights, int64_t from, int64_t to, FastftType t
       const __m128i low_bytes = _mm_unpacklo_epi64(left, right);
       const __m128i high_bytes = _mm_unpackhi_epi64(left, right);
       for (int64_t at = even; at < whole; at += 32) {
-        store32(Indices(weights->packed + at / 2), low_bytes, high_bytes, static_cast<uint16_t*>(out) + (at - from));
+        store32(Indices(weights->packed + at / 2), low_bytes, high_bytes,
+                static_cast<uint16_t*>(out) + (at - from));
       }
     }
     dequantize_rest(weights->packed, wide, narrow, type, whole, stop, from, out);

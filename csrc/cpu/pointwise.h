@@ -108,7 +108,8 @@ void rms_norm_backward(const FastftRmsNorm& job, int64_t first, int64_t last) {
   const T* __restrict weight = static_cast<const T*>(job.weight);
   const R offset = static_cast<R>(job.offset);
   for (int64_t group = first; group < last; ++group) {
-    R* __restrict dweight = job.dweight == nullptr ? nullptr : static_cast<R*>(job.dweight) + group * job.width;
+    R* __restrict dweight =
+        job.dweight == nullptr ? nullptr : static_cast<R*>(job.dweight) + group * job.width;
     for (int64_t at = 0; dweight != nullptr && at < job.width; ++at) {
       dweight[at] = R(0);
     }
@@ -190,7 +191,8 @@ void swiglu_backward(const FastftSwiglu& job, int64_t first, int64_t last) {
 
 // The two halves of a head, low and high: (low c - high s, high c' + low s'), or its transpose.
 template <class T, bool inverse>
-void turn(const T* __restrict x, const T* __restrict cos, const T* __restrict sin, int64_t half, T* __restrict out) {
+void turn(const T* __restrict x, const T* __restrict cos, const T* __restrict sin, int64_t half,
+          T* __restrict out) {
   using R = Real<T>;
   for (int64_t at = 0; at < half; ++at) {
     const R low = widen(x[at]);

@@ -29,9 +29,11 @@ namespace {  // each tier its own copies
 
 constexpr int kWidth = FASTFT_VECTOR_BYTES / 4;
 constexpr int kLanes = 2 * kWidth;
-constexpr int kTile = kWidth == 16 ? 12 : 6;  // so that 2 * kTile sums and what is added to them fit the registers
-constexpr int64_t kDepth = kWidth == 4 ? 64 : 384;  // summed before it is added up: less where products are rounded
-constexpr int64_t kNarrow = 64;                      // a summand of no more depth joins the last block of the one before
+constexpr int kTile =
+    kWidth == 16 ? 12 : 6;  // so that 2 * kTile sums and what is added to them fit the registers
+constexpr int64_t kDepth =
+    kWidth == 4 ? 64 : 384;      // summed before it is added up: less where products are rounded
+constexpr int64_t kNarrow = 64;  // a summand of no more depth joins the last block of the one before
 constexpr int64_t kBlock = 72;
 constexpr int64_t kStrip = 192;
 constexpr int64_t kPitch = kDepth + kNarrow + 16;  // no power of two, so rows do not share cache sets
@@ -141,7 +143,8 @@ inline void pack_right(const FastftSummand& summand, int64_t first, int64_t colu
       int64_t j = 0;
       for (; j + kWidth <= depth; j += kWidth) {
         for (int half = 0; half < 2; ++half) {
-          transpose_tile(lines + half * kWidth * kPitch + j, kPitch, out + j * kLanes + half * kWidth, kLanes);
+          transpose_tile(lines + half * kWidth * kPitch + j, kPitch, out + j * kLanes + half * kWidth,
+                         kLanes);
         }
       }
       for (; j < depth; ++j) {
@@ -177,8 +180,8 @@ inline void pack_right(const FastftSummand& summand, int64_t first, int64_t colu
 
 // kRows rows and one panel, summed by themselves and added to `start` where that is there, else to `out`.
 template <int kRows>
-__attribute__((noinline)) void tile(const float* left, int64_t pitch, const float* panel, int64_t depth, const float* start, float* out,
-          int64_t stride) {
+__attribute__((noinline)) void tile(const float* left, int64_t pitch, const float* panel, int64_t depth,
+                                    const float* start, float* out, int64_t stride) {
   Vector low[kRows] = {};
   Vector high[kRows] = {};
 #pragma GCC unroll 12
@@ -288,7 +291,8 @@ void part(const FastftProduct* product, int64_t first_row, int64_t last_row, int
   const bool wide = product->type == kFastftF32;
   // Strips of one width, so that the last is no sliver.
   const int64_t strips = (last_column - first_column + kStrip - 1) / kStrip;
-  const int64_t even = (last_column - first_column + std::max<int64_t>(strips, 1) - 1) / std::max<int64_t>(strips, 1);
+  const int64_t even =
+      (last_column - first_column + std::max<int64_t>(strips, 1) - 1) / std::max<int64_t>(strips, 1);
   const int64_t width = (even + kLanes - 1) / kLanes * kLanes;
   for (int64_t column = first_column; column < last_column; column += width) {
     const int64_t columns = std::min(width, last_column - column);
@@ -342,7 +346,8 @@ void part(const FastftProduct* product, int64_t first_row, int64_t last_row, int
         std::memcpy(sums + row * stride, work.bias, static_cast<size_t>(columns) * sizeof(float));
       }
       if (!wide) {
-        narrow(sums + row * stride, columns, product->type, product->out, (first_row + row) * product->stride + column);
+        narrow(sums + row * stride, columns, product->type, product->out,
+               (first_row + row) * product->stride + column);
       }
     }
   }

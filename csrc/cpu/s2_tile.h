@@ -95,8 +95,8 @@ inline double log2_of(double x) { return __builtin_log2(x); }
 
 // c (R rows, C vectors) = or += A b, where A[r][k] is a[r * lda + k], or a[k * lda + r] when `flipped`.
 template <class Real, int R, int C, bool flipped>
-inline void product(const Real* a, int64_t lda, const Real* b, int64_t ldb, int64_t depth, Real* c, int64_t ldc,
-                    bool add) {
+inline void product(const Real* a, int64_t lda, const Real* b, int64_t ldb, int64_t depth, Real* c,
+                    int64_t ldc, bool add) {
   typedef typename Lanes<Real>::V V;
   constexpr int L = Lanes<Real>::count;
   V sums[R][C];
@@ -133,8 +133,8 @@ inline void product(const Real* a, int64_t lda, const Real* b, int64_t ldb, int6
 
 // The same for any number of rows.
 template <class Real, int C, bool flipped>
-void product_rows(int64_t rows, const Real* a, int64_t lda, const Real* b, int64_t ldb, int64_t depth, Real* c,
-                  int64_t ldc, bool add) {
+void product_rows(int64_t rows, const Real* a, int64_t lda, const Real* b, int64_t ldb, int64_t depth,
+                  Real* c, int64_t ldc, bool add) {
   int64_t r = 0;
   for (; r + kRows <= rows; r += kRows) {
     product<Real, kRows, C, flipped>(a + (flipped ? r : r * lda), lda, b, ldb, depth, c + r * ldc, ldc, add);
@@ -146,7 +146,8 @@ void product_rows(int64_t rows, const Real* a, int64_t lda, const Real* b, int64
 
 // c (rows, width) += A b for a width of whole vectors, in groups of 3, at the end 2 and 2.
 template <class Real>
-void add_product(int64_t rows, int64_t width, const Real* a, int64_t lda, const Real* b, int64_t depth, Real* c) {
+void add_product(int64_t rows, int64_t width, const Real* a, int64_t lda, const Real* b, int64_t depth,
+                 Real* c) {
   constexpr int L = Lanes<Real>::count;
   for (int64_t at = 0; at < width;) {
     const int64_t left = (width - at) / L;
@@ -316,8 +317,8 @@ void forward(const FastftS2& job, int64_t head, int64_t start, int64_t stop, int
     for (int64_t p = larger(0, (key - first) / W); p < panels; ++p) {
       const int64_t query = first + p * W;
       const int64_t seen = smaller(keys, query + W - key);
-      product_rows<Real, kColumns, false>(round_up(seen, kRows), k, width, q + p * W * width, W, width, scores,
-                                          W, false);
+      product_rows<Real, kColumns, false>(round_up(seen, kRows), k, width, q + p * W * width, W, width,
+                                          scores, W, false);
       mask(scores, W, seen, key, query);
       for (int c = 0; c < kColumns; ++c) {
         Real* column = scores + c * L;
@@ -359,7 +360,8 @@ void forward(const FastftS2& job, int64_t head, int64_t start, int64_t stop, int
 
 // One tile of queries of one head, against all keys of its block that they see.
 template <class Real>
-void backward_tile(const FastftS2& job, int64_t head, int64_t start, int64_t stop, int64_t first, void* memory) {
+void backward_tile(const FastftS2& job, int64_t head, int64_t start, int64_t stop, int64_t first,
+                   void* memory) {
   typedef typename Lanes<Real>::V V;
   constexpr int L = Lanes<Real>::count;
   constexpr int W = Lanes<Real>::panel;
@@ -409,10 +411,10 @@ void backward_tile(const FastftS2& job, int64_t head, int64_t start, int64_t sto
       const int64_t seen = smaller(keys, query + W - key);
       Real* scores = p_tile + p * W;
       Real* ds = ds_tile + p * W;
-      product_rows<Real, kColumns, false>(round_up(seen, kRows), k, width, q_flipped + p * W * width, W, width,
-                                          scores, across, false);
-      product_rows<Real, kColumns, false>(round_up(seen, kRows), v, width, dout_flipped + p * W * width, W, width,
-                                          ds, across, false);
+      product_rows<Real, kColumns, false>(round_up(seen, kRows), k, width, q_flipped + p * W * width, W,
+                                          width, scores, across, false);
+      product_rows<Real, kColumns, false>(round_up(seen, kRows), v, width, dout_flipped + p * W * width, W,
+                                          width, ds, across, false);
       mask(scores, across, seen, key, query);
       for (int c = 0; c < kColumns; ++c) {
         const V under = load(lse + p * W + c * L);
@@ -446,7 +448,8 @@ void backward_tile(const FastftS2& job, int64_t head, int64_t start, int64_t sto
   }
 }
 
-void forward_any(const FastftS2* job, int64_t head, int64_t start, int64_t stop, int64_t first, void* scratch) {
+void forward_any(const FastftS2* job, int64_t head, int64_t start, int64_t stop, int64_t first,
+                 void* scratch) {
   if (job->type == kFastftF64) {
     forward<double>(*job, head, start, stop, first, scratch);
   } else {

@@ -58,12 +58,11 @@ Tensor dequantize(Tensor packed, Tensor absmax, std::optional<Tensor> nested, st
   const int64_t width = type == kFastftF32 ? 4 : 2;
   const int64_t blocks = (count + blocksize - 1) / blocksize;
   const FastftNf4Cpu* cpu = fastft_nf4_cpu();
-  torch::stable::parallel_for(0, blocks, std::max<int64_t>(1, kGrain / blocksize),
-                              [&](int64_t first, int64_t last) {
-                                const int64_t from = first * blocksize;
-                                cpu->dequantize(&weights, from, std::min(last * blocksize, count), type,
-                                                to + from * width);
-                              });
+  torch::stable::parallel_for(
+      0, blocks, std::max<int64_t>(1, kGrain / blocksize), [&](int64_t first, int64_t last) {
+        const int64_t from = first * blocksize;
+        cpu->dequantize(&weights, from, std::min(last * blocksize, count), type, to + from * width);
+      });
   return out;
 }
 

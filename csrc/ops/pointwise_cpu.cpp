@@ -1,4 +1,5 @@
-// The ops of python/fastft/ops/{rms_norm,swiglu,rope}.py on a CPU. Schemas, fakes and shapes' checks are there.
+// The ops rms_norm, swiglu and rope on a CPU. Schemas, fakes and shapes are in python/fastft/ops.
+// there.
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
@@ -37,7 +38,9 @@ ScalarType real_of(const Tensor& tensor) {
   return tensor.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
 }
 
-int64_t grain(int64_t values_each) { return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, values_each)); }
+int64_t grain(int64_t values_each) {
+  return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, values_each));
+}
 
 std::tuple<Tensor, Tensor> rms_norm(Tensor x, Tensor weight, double eps, double offset) {
   const Tensor from = torch::stable::contiguous(x);
@@ -85,8 +88,8 @@ std::tuple<Tensor, Tensor> rms_norm_backward(Tensor dy, Tensor x, Tensor weight,
   job.dweight = need_weight ? sums.mutable_data_ptr() : nullptr;
   job.group = kGroup;
   const FastftPointwiseCpu* cpu = fastft_pointwise_cpu();
-  torch::stable::parallel_for(0, groups, 1,
-                              [&](int64_t first, int64_t last) { cpu->rms_norm_backward(&job, first, last); });
+  torch::stable::parallel_for(
+      0, groups, 1, [&](int64_t first, int64_t last) { cpu->rms_norm_backward(&job, first, last); });
   return {dx, sums};
 }
 

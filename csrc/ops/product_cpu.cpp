@@ -55,7 +55,8 @@ class Matrix {
 // Frozen weights (N x K) that are held as a matrix or in NF4, one for each of a group.
 class Weights {
  public:
-  Weights(const std::vector<Tensor>& base, int64_t blocksize, const std::vector<int64_t>& rows, int64_t columns)
+  Weights(const std::vector<Tensor>& base, int64_t blocksize, const std::vector<int64_t>& rows,
+          int64_t columns)
       : rows_(rows), columns_(columns) {
     const size_t parts = rows.empty() ? 0 : base.size() / rows.size();
     STD_TORCH_CHECK(base.size() == parts * rows.size() && (parts == 1 || parts == 2 || parts == 4),
@@ -79,7 +80,8 @@ class Weights {
   }
 
   FastftMatrix along(size_t i) const {
-    return packed_.empty() ? dense_[i].along() : FastftMatrix{nullptr, &pointers_[i], kFastftF32, columns_, 1};
+    return packed_.empty() ? dense_[i].along()
+                           : FastftMatrix{nullptr, &pointers_[i], kFastftF32, columns_, 1};
   }
 
   FastftMatrix transposed(size_t i) const {
@@ -104,22 +106,25 @@ void run(const FastftProduct& product) {
     depth += product.summands[i].depth;
   }
   const int64_t panels = (product.columns + cpu->lanes - 1) / cpu->lanes;
-  if (panels >= 2 * static_cast<int64_t>(torch::stable::get_num_threads()) || panels * cpu->lanes > product.rows) {
+  if (panels >= 2 * static_cast<int64_t>(torch::stable::get_num_threads()) ||
+      panels * cpu->lanes > product.rows) {
     const int64_t work = std::max<int64_t>(1, product.rows * depth * cpu->lanes);
-    torch::stable::parallel_for(0, panels, std::max<int64_t>(1, kGrain / work), [&](int64_t first, int64_t last) {
-      cpu->part(&product, 0, product.rows, first * cpu->lanes, std::min(last * cpu->lanes, product.columns));
-    });
+    torch::stable::parallel_for(0, panels, std::max<int64_t>(1, kGrain / work),
+                                [&](int64_t first, int64_t last) {
+                                  cpu->part(&product, 0, product.rows, first * cpu->lanes,
+                                            std::min(last * cpu->lanes, product.columns));
+                                });
     return;
   }
   const int64_t work = std::max<int64_t>(1, product.columns * depth);
-  torch::stable::parallel_for(0, product.rows, std::max<int64_t>(16, kGrain / work), [&](int64_t first, int64_t last) {
-    cpu->part(&product, first, last, 0, product.columns);
-  });
+  torch::stable::parallel_for(
+      0, product.rows, std::max<int64_t>(16, kGrain / work),
+      [&](int64_t first, int64_t last) { cpu->part(&product, first, last, 0, product.columns); });
 }
 
 FastftProduct product_of(const std::vector<FastftSummand>& summands, Tensor& out, const float* bias) {
-  return {summands.data(), static_cast<int64_t>(summands.size()), bias, out.size(0), out.size(1),
-          out.mutable_data_ptr(), fastft::type_of(out.scalar_type()), out.size(1)};
+  return {summands.data(),        static_cast<int64_t>(summands.size()), bias,       out.size(0), out.size(1),
+          out.mutable_data_ptr(), fastft::type_of(out.scalar_type()),    out.size(1)};
 }
 
 Tensor one(const Tensor& like, const FastftSummand& summand, int64_t rows, int64_t columns) {
@@ -142,7 +147,8 @@ std::tuple<Tensor, Tensor> lora_bwd_dy(Tensor dy, Tensor b, Tensor s, double sca
   const auto factor = static_cast<float>(scale);
   Tensor ds = one(dy, {grad.along(), up.transposed(), grad.columns(), factor}, grad.rows(), up.columns());
   // The long side across the panels: dy is copied in rows, and r rows are few tiles.
-  Tensor db = one(dy, {low.transposed(), grad.transposed(), grad.rows(), factor}, low.columns(), grad.columns());
+  Tensor db =
+      one(dy, {low.transposed(), grad.transposed(), grad.rows(), factor}, low.columns(), grad.columns());
   return {ds, torch::stable::contiguous(torch::stable::transpose(db, 0, 1))};
 }
 
@@ -156,15 +162,17 @@ const float* pointer(const std::optional<Tensor>& bias, int64_t columns) {
   if (!bias) {
     return nullptr;
   }
-  STD_TORCH_CHECK(bias->scalar_type() == ScalarType::Float && bias->numel() == columns && bias->is_contiguous(),
-                  "lora: the bias is contiguous, float32, one value for each row of the weight");
+  STD_TORCH_CHECK(
+      bias->scalar_type() == ScalarType::Float && bias->numel() == columns && bias->is_contiguous(),
+      "lora: the bias is contiguous, float32, one value for each row of the weight");
   return static_cast<const float*>(bias->const_data_ptr());
 }
 
-Tensor frozen_linear(Tensor x, std::vector<Tensor> base, int64_t blocksize, std::optional<Tensor> bias, Tensor s,
-                     Tensor b, double scale) {
+Tensor frozen_linear(Tensor x, std::vector<Tensor> base, int64_t blocksize, std::optional<Tensor> bias,
+                     Tensor s, Tensor b, double scale) {
   const Matrix left(x), low(s), up(b);
-  STD_TORCH_CHECK(left.rows() == low.rows() && low.columns() == up.columns(), "lora: x, s and b do not fit together");
+  STD_TORCH_CHECK(left.rows() == low.rows() && low.columns() == up.columns(),
+                  "lora: x, s and b do not fit together");
   const Weights weights(base, blocksize, {up.rows()}, left.columns());
   Tensor out = torch::stable::new_empty(x, {left.rows(), up.rows()});
   const std::vector<FastftSummand> summands = {
@@ -175,8 +183,8 @@ Tensor frozen_linear(Tensor x, std::vector<Tensor> base, int64_t blocksize, std:
   return out;
 }
 
-Tensor frozen_linear_bwd(std::vector<Tensor> dy, std::vector<Tensor> base, int64_t blocksize, std::vector<Tensor> ds,
-                         std::vector<Tensor> a) {
+Tensor frozen_linear_bwd(std::vector<Tensor> dy, std::vector<Tensor> base, int64_t blocksize,
+                         std::vector<Tensor> ds, std::vector<Tensor> a) {
   STD_TORCH_CHECK(!dy.empty() && dy.size() == ds.size() && dy.size() == a.size(),
                   "lora: one dy, ds and a for each of the group");
   std::vector<Matrix> grads, lows, downs;
@@ -209,9 +217,11 @@ Tensor nf4_matmul_small(Tensor x, std::vector<Tensor> base, int64_t blocksize, i
   STD_TORCH_CHECK(base.size() > 1, "nf4_matmul_small: the weight is held in NF4");
   const Weights weights(base, blocksize, {out_features}, left.columns());
   Tensor out = torch::stable::new_empty(x, {left.rows(), out_features});
-  const std::vector<FastftSummand> summands = {{{rows.const_data_ptr(), nullptr, fastft::type_of(rows.scalar_type()),
-                                                 left.columns(), 1},
-                                                weights.along(0), left.columns(), 1.0f}};
+  const std::vector<FastftSummand> summands = {
+      {{rows.const_data_ptr(), nullptr, fastft::type_of(rows.scalar_type()), left.columns(), 1},
+       weights.along(0),
+       left.columns(),
+       1.0f}};
   const FastftProduct product = product_of(summands, out, pointer(bias, out_features));
   const FastftProductCpu* cpu = fastft_product_cpu();
   const int64_t work = std::max<int64_t>(1, left.columns() * std::max<int64_t>(1, left.rows()));

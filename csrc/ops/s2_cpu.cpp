@@ -1,4 +1,5 @@
-// The S2 attention ops of python/fastft/ops/s2_attention.py on a CPU. Schemas, fakes and shapes' checks are there.
+// The S2 attention ops of python/fastft/ops/s2_attention.py on a CPU. Schemas, fakes and shapes' checks are
+// there.
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
@@ -51,11 +52,14 @@ Tensor with_contiguous_rows(const Tensor& tensor) {
   return tensor.size(2) > 1 && tensor.stride(2) != 1 ? torch::stable::contiguous(tensor) : tensor;
 }
 
-FastftRows rows_of(const Tensor& tensor) { return {tensor.const_data_ptr(), tensor.stride(0), tensor.stride(1)}; }
+FastftRows rows_of(const Tensor& tensor) {
+  return {tensor.const_data_ptr(), tensor.stride(0), tensor.stride(1)};
+}
 
-// The blocks of all documents: of the plain heads, or of the shifted ones. A document of at most `group` tokens
-// is one block.
-std::vector<Block> blocks_of(const std::optional<Tensor>& cu_seqlens, int64_t tokens, int64_t group, bool shifted) {
+// The blocks of all documents: of the plain heads, or of the shifted ones. A document of at most `group`
+// tokens is one block.
+std::vector<Block> blocks_of(const std::optional<Tensor>& cu_seqlens, int64_t tokens, int64_t group,
+                             bool shifted) {
   std::vector<int64_t> bounds = {0, tokens};
   if (cu_seqlens) {
     STD_TORCH_CHECK(cu_seqlens->scalar_type() == ScalarType::Int && cu_seqlens->dim() == 1,
@@ -87,7 +91,8 @@ struct Free {
 // nothing but itself, so neither does the result on the threads.
 template <class Run>
 void run_all(std::vector<Piece>& pieces, int64_t scratch_bytes, const Run& run) {
-  std::stable_sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) { return a.cost > b.cost; });
+  std::stable_sort(pieces.begin(), pieces.end(),
+                   [](const Piece& a, const Piece& b) { return a.cost > b.cost; });
   const auto count = static_cast<int64_t>(pieces.size());
   const int64_t workers = std::min<int64_t>(count, torch::stable::get_num_threads());
   std::atomic<int64_t> next{0};
@@ -105,7 +110,8 @@ void run_all(std::vector<Piece>& pieces, int64_t scratch_bytes, const Run& run) 
 }
 
 FastftS2 describe(const Tensor& q, const Tensor& k, const Tensor& v, double scale) {
-  STD_TORCH_CHECK(q.dim() == 3 && k.dim() == 3 && v.dim() == 3, "s2_attention: q, k and v have three dimensions");
+  STD_TORCH_CHECK(q.dim() == 3 && k.dim() == 3 && v.dim() == 3,
+                  "s2_attention: q, k and v have three dimensions");
   FastftS2 job = {};
   job.type = type_of(q.scalar_type());
   job.tokens = q.size(0);
@@ -123,8 +129,8 @@ ScalarType real_of(const Tensor& q) {
   return q.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
 }
 
-std::tuple<Tensor, Tensor> forward(Tensor q, Tensor k, Tensor v, std::optional<Tensor> cu_seqlens, int64_t group,
-                                   double scale) {
+std::tuple<Tensor, Tensor> forward(Tensor q, Tensor k, Tensor v, std::optional<Tensor> cu_seqlens,
+                                   int64_t group, double scale) {
   q = with_contiguous_rows(q);
   k = with_contiguous_rows(k);
   v = with_contiguous_rows(v);
