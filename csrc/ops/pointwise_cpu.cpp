@@ -1,5 +1,4 @@
 // The ops rms_norm, swiglu and rope on a CPU. Schemas, fakes and shapes are in python/fastft/ops.
-// there.
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
