@@ -169,7 +169,8 @@ def own_rows(path: Path, rows: int) -> None:
 def measure(side: str, model: str, data: Path) -> dict[str, Any]:
     """Run one side in a process of its own."""
     with tempfile.TemporaryDirectory() as work:
-        environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": str(ROOT / "python")}
+        places = [str(ROOT / "python"), *filter(None, [os.environ.get("PYTHONPATH")])]  # LLaMA-Factory may be there
+        environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join(places)}
         command = [sys.executable, __file__, "--side", side, "--work", work, "--model", model, "--data", str(data)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
