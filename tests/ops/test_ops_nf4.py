@@ -12,30 +12,6 @@ from hypothesis import strategies as st
 from fastft.core.errors import ModelError
 from fastft.ops import LIBRARIES, NF4Weight, nf4_dequantize, nf4_quantize
 from fastft.ops import nf4 as definition
-from fastft.ops._load import cpu_tier, select_cpu_tier
-
-TIERS = ("generic", "avx2", "avx512")
-
-
-@pytest.fixture(params=TIERS)
-def tier(request):
-    if not LIBRARIES["cpu"].loaded:
-        pytest.skip(f"no compiled ops: {LIBRARIES['cpu'].reason}")
-    before = cpu_tier()
-    if select_cpu_tier(request.param) != request.param:
-        pytest.skip(f"this CPU has no {request.param}")
-    yield request.param
-    select_cpu_tier(before)
-
-
-@pytest.fixture
-def poisoned():
-    """Fresh memory is nan or 255: what a kernel forgets to write shows."""
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = True
-    yield
-    torch.use_deterministic_algorithms(before)
 
 
 def random_weight(count: int, dtype: torch.dtype, seed: int) -> torch.Tensor:

@@ -9,30 +9,10 @@ from hypothesis import strategies as st
 from transformers.models.gemma3.modeling_gemma3 import Gemma3RMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_pos_emb
 
-from fastft.ops import LIBRARIES, rms_norm, rope, swiglu
-from fastft.ops._load import cpu_tier, select_cpu_tier
+from fastft.ops import rms_norm, rope, swiglu
 
 F = torch.nn.functional
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-
-
-@pytest.fixture(params=["generic", "avx2", "avx512"])
-def tier(request):
-    if not LIBRARIES["cpu"].loaded:
-        pytest.skip("the CPU kernels are not built")
-    before = cpu_tier()
-    if select_cpu_tier(request.param) != request.param:
-        pytest.skip(f"this CPU has no {request.param}")
-    yield request.param
-    select_cpu_tier(before)
-
-
-@pytest.fixture
-def poisoned():
-    """Fresh memory is nan: what a kernel forgets to write shows."""
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def make(*shape, seed=0, dtype=torch.float64):

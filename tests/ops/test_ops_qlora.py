@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastft.ops import (
-    LIBRARIES,
     dora_norm,
     lora_linear,
     lora_linears,
@@ -18,32 +17,10 @@ from fastft.ops import (
     qlora_linear,
     row_squares,
 )
-from fastft.ops._load import cpu_tier, select_cpu_tier
 from fastft.ops.nf4_matmul_small import LIMIT
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 SCALE = 0.7
-
-
-@pytest.fixture(params=["generic", "avx2", "avx512"])
-def tier(request):
-    if not LIBRARIES["cpu"].loaded:
-        pytest.skip(f"no compiled ops: {LIBRARIES['cpu'].reason}")
-    before = cpu_tier()
-    if select_cpu_tier(request.param) != request.param:
-        pytest.skip(f"this CPU has no {request.param}")
-    yield request.param
-    select_cpu_tier(before)
-
-
-@pytest.fixture
-def poisoned():
-    """Fresh memory is nan: what a kernel forgets to write shows."""
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = True
-    yield
-    torch.use_deterministic_algorithms(before)
 
 
 def inputs(m: int, n: int, k: int, r: int, dtype=torch.float32, seed: int = 0, double_quant: bool = True):
